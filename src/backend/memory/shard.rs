@@ -1,0 +1,587 @@
+//! One part of the store: entries in order of use, with their timers, tags and rights to fill.
+//!
+//! A pure structure. Whoever holds it has locked it, tells it the time, and drops what it hands
+//! out after unlocking.
+
+use bytes::Bytes;
+use hashlink::linked_hash_map::RawEntryMut;
+use hashlink::{DefaultHashBuilder, LinkedHashMap};
+use smol_str::SmolStr;
+
+use super::index::{Roster, TagIndex};
+use super::lease::{Leases, Request};
+use super::wheel::{Step, Wheel};
+use crate::backend::{
+    Ask, Cause, Change, CodecId, Entry, Found, Grant, Life, More, NotDone, Origin, Read, Tags,
+    Token, Want, When, Wrote,
+};
+use crate::clock::{self, NEVER, Tick};
+use crate::number;
+
+/// How many timers one search for an expired entry may move.
+const STEPS_PER_SEARCH: usize = 1024;
+/// A shard with at most this many entries is moved to a smaller table in one go.
+const FEW: usize = 512;
+/// How many entries one eviction may spare because they were read.
+const SPARED: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    /// The least recently used in front. Where `exact`, a read moves its entry to the back. Else
+    /// it only marks it, and eviction moves marked entries to the back instead of removing them
+    /// (second chance): a hit then touches one node, not its neighbours and the end of the list.
+    entries: LinkedHashMap<SmolStr, Slot, DefaultHashBuilder>,
+    exact: bool,
+    roster: Roster,
+    tags: TagIndex,
+    wheel: Wheel,
+    leases: Leases,
+    origin: Origin,
+    /// Versions of this shard, in steps that keep them apart from other shards'.
+    version: u64,
+    version_step: u64,
+    bytes: usize,
+    pub(super) counted: Counted,
+}
+
+/// What a shard removed by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) expired: u64,
+    pub(super) evicted: u64,
+}
+
+/// What a read touches comes first, and so shares a cache line or two.
+#[derive(Debug)]
+#[repr(C)]
+struct Slot {
+    entry: Entry,
+    /// Gone from here on; at most `cap`, earlier while nobody slides it.
+    end: Tick,
+    /// Stale from here on.
+    soft: Tick,
+    /// Read since it came to its place in the order of use.
+    marked: bool,
+    id: u32,
+    version: u64,
+    written: Tick,
+    cap: Tick,
+}
+
+/// A key and its hash.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) key: &'a str,
+    pub(super) hash: u64,
+}
+
+/// An entry that left the shard.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) key: SmolStr,
+    pub(super) entry: Entry,
+    pub(super) reason: Reason,
+}
+
+/// Why an entry left a memory backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Its time had come.
+    Expired,
+    /// Room was needed.
+    Evicted,
+    /// Another value was stored under its key.
+    Replaced,
+    /// It was deleted by key.
+    Deleted,
+    /// It was invalidated by pattern or tag, or cleared.
+    Invalidated,
+}
+
+impl Gone {
+    /// What it counted for in the bytes of its shard.
+    pub(super) fn weight(&self) -> usize {
+        weight(&self.key, &self.entry)
+    }
+}
+
+impl Slot {
+    fn is_timed(&self) -> bool {
+        self.soft.min(self.end) != NEVER
+    }
+
+    fn is_expired(&self, now: Tick) -> bool {
+        self.end <= now
+    }
+
+    fn is_live(&self, now: Tick) -> bool {
+        self.end.min(self.soft) > now
+    }
+
+    fn life(&self, now: Tick) -> Life {
+        Life {
+            age: clock::left(self.written, now),
+            soft: clock::left(now, self.soft),
+            hard: clock::left(now, self.cap),
+            idle: if self.end == self.cap { None } else { clock::left(now, self.end) },
+        }
+    }
+
+    fn set_life(&mut self, life: &Life, now: Tick) {
+        self.written = now;
+        self.soft = clock::after(now, life.soft);
+        self.cap = clock::after(now, life.hard);
+        self.end = clock::after(now, life.idle).min(self.cap);
+    }
+}
+
+/// What an entry counts for in the bytes of its shard.
+pub(super) fn weight(key: &str, entry: &Entry) -> usize {
+    key.len() + entry.value.bytes().len() + entry.tags.iter().map(str::len).sum::<usize>()
+}
+
+impl Shard {
+    /// Shard `index` of `count`, all with the same hasher and origin.
+    pub(super) fn new(
+        hasher: DefaultHashBuilder,
+        origin: Origin,
+        index: usize,
+        count: usize,
+    ) -> Self {
+        Self {
+            entries: LinkedHashMap::with_hasher(hasher),
+            exact: count == 1,
+            roster: Roster::default(),
+            tags: TagIndex::default(),
+            wheel: Wheel::new(),
+            leases: Leases::default(),
+            origin,
+            version: index as u64,
+            version_step: count as u64,
+            bytes: 0,
+            counted: Counted::default(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn tag_links(&self) -> usize {
+        self.tags.links()
+    }
+
+    pub(super) fn next_due(&self) -> Tick {
+        self.wheel.next_due()
+    }
+
+    fn next_version(&mut self) -> u64 {
+        self.version += self.version_step;
+        self.version
+    }
+
+    /// Answers a read. `now` is asked only if a lifetime depends on it.
+    #[inline]
+    pub(super) fn read(
+        &mut self,
+        place: Place<'_>,
+        want: &Want<'_>,
+        now: impl Fn() -> Tick,
+        out: &mut Read,
+    ) -> Option<Gone> {
+        let entries = self.entries.raw_entry_mut();
+        let RawEntryMut::Occupied(mut found) =
+            entries.from_key_hashed_nocheck(place.hash, place.key)
+        else {
+            *out = Read::Miss(Cause::Absent, self.grant(place.key, want.lease, &now));
+            return None;
+        };
+        let slot = found.get_mut();
+        let mut stale = false;
+        if slot.is_timed() || want.slide.is_some() {
+            let now_tick = now();
+            if slot.is_expired(now_tick) {
+                let (key, slot) = found.remove_entry();
+                let gone = self.forget(key, slot, Reason::Expired);
+                *out = Read::Miss(Cause::Expired, self.grant(place.key, want.lease, &now));
+                return Some(gone);
+            }
+            stale = slot.soft <= now_tick;
+            if let Some(idle) = want.slide.filter(|_| !stale && !want.quiet) {
+                slot.end = clock::after(now_tick, Some(idle)).min(slot.cap);
+                self.wheel.schedule(slot.id, slot.end);
+            }
+        }
+        if want.share {
+            slot.entry.value.share();
+        }
+        let tags = if want.meta { slot.entry.tags.clone() } else { Tags::NONE };
+        let value = if want.head_only { Bytes::new().into() } else { slot.entry.value.clone() };
+        let entry = Entry { value, tags, ..slot.entry };
+        let rare = want.meta || want.token || !matches!(want.lease, Ask::No);
+        let life = if want.meta { slot.life(now()) } else { Life::FOREVER };
+        let version = slot.version;
+        if !want.quiet && !slot.marked {
+            slot.marked = true;
+        }
+        if self.exact && !want.quiet {
+            found.to_back();
+        }
+        let more = rare.then(|| {
+            let token = want.token.then(|| Token::new(self.origin, u128::from(version)));
+            let grant = match want.lease {
+                Ask::Own { stale_too: true, .. } if stale => {
+                    self.grant(place.key, want.lease, &now)
+                }
+                Ask::Take { .. } | Ask::Renew { .. } => self.grant(place.key, want.lease, &now),
+                _ => Grant::None,
+            };
+            Box::new(More { life, token, grant })
+        });
+        *out = Read::Hit(Found { entry, stale, tier: 0, more });
+        None
+    }
+
+    #[inline]
+    fn grant(&mut self, key: &str, ask: Ask<'_>, now: &impl Fn() -> Tick) -> Grant {
+        if matches!(ask, Ask::No) {
+            return Grant::None;
+        }
+        let fresh_id = u128::from(self.next_version());
+        self.leases.ask(&Request { key, ask, origin: self.origin, fresh_id }, now())
+    }
+
+    /// Makes a change if its condition holds.
+    pub(super) fn write(
+        &mut self,
+        place: Place<'_>,
+        when: &When,
+        change: Change,
+        now: Tick,
+        out: &mut Wrote,
+    ) -> Option<Gone> {
+        if let (Change::Release, When::Lease(lease)) = (&change, when) {
+            let held = self.leases.holds(place.key, lease, self.origin, now);
+            self.leases.release(place.key, lease);
+            *out = if held { Wrote::Done(None) } else { Wrote::Not(NotDone::Overtaken) };
+            return None;
+        }
+        if let Some(unmet) = self.unmet(place, when, now) {
+            *out = Wrote::Not(unmet);
+            return None;
+        }
+        match change {
+            Change::Put(entry, life) => {
+                self.leases.overtake(place.key);
+                self.put(place, entry, &life, now, out)
+            }
+            Change::Remove => {
+                self.leases.overtake(place.key);
+                self.remove(place, now, out)
+            }
+            Change::Expire(life) => {
+                *out = self.expire(place, life, now);
+                None
+            }
+            Change::Add { by, from, life } => self.add(place, by, from, &life, now, out),
+            Change::Release => {
+                *out = Wrote::Not(NotDone::Overtaken);
+                None
+            }
+        }
+    }
+
+    fn slot(&self, place: Place<'_>) -> Option<&Slot> {
+        let found = self.entries.raw_entry().from_key_hashed_nocheck(place.hash, place.key);
+        found.map(|(_, slot)| slot)
+    }
+
+    fn slot_mut(&mut self, place: Place<'_>) -> Option<&mut Slot> {
+        match self.entries.raw_entry_mut().from_key_hashed_nocheck(place.hash, place.key) {
+            RawEntryMut::Occupied(found) => Some(found.into_mut()),
+            RawEntryMut::Vacant(_) => None,
+        }
+    }
+
+    fn unmet(&mut self, place: Place<'_>, when: &When, now: Tick) -> Option<NotDone> {
+        let live = |slot: &&Slot| slot.is_live(now);
+        match when {
+            When::Always => None,
+            When::Absent => self.slot(place).filter(live).map(|_| NotDone::Exists),
+            When::Present => self.slot(place).filter(live).is_none().then_some(NotDone::Absent),
+            When::Version(token) => match self.slot(place).filter(|slot| !slot.is_expired(now)) {
+                None => Some(NotDone::Absent),
+                Some(slot) => {
+                    let same = token.origin == self.origin && token.id == u128::from(slot.version);
+                    (!same).then_some(NotDone::Changed)
+                }
+            },
+            When::Lease(lease) => (!self.leases.holds(place.key, lease, self.origin, now))
+                .then_some(NotDone::Overtaken),
+        }
+    }
+
+    fn put(
+        &mut self,
+        place: Place<'_>,
+        entry: Entry,
+        life: &Life,
+        now: Tick,
+        out: &mut Wrote,
+    ) -> Option<Gone> {
+        let version = self.next_version();
+        *out = Wrote::Done(Some(Token::new(self.origin, u128::from(version))));
+        self.bytes += weight(place.key, &entry);
+        match self.entries.raw_entry_mut().from_key_hashed_nocheck(place.hash, place.key) {
+            RawEntryMut::Occupied(mut found) => {
+                found.to_back();
+                let (key, slot) = found.into_key_value();
+                let expired = slot.is_expired(now);
+                let reason = if expired { Reason::Expired } else { Reason::Replaced };
+                self.counted.expired += u64::from(expired);
+                let old = std::mem::replace(&mut slot.entry, entry);
+                slot.set_life(life, now);
+                slot.version = version;
+                self.wheel.schedule(slot.id, slot.end);
+                if old.tags != slot.entry.tags {
+                    self.tags.remove(slot.id, &old.tags);
+                    self.tags.add(slot.id, &slot.entry.tags);
+                }
+                self.bytes -= weight(place.key, &old);
+                Some(Gone { key: key.clone(), entry: old, reason })
+            }
+            RawEntryMut::Vacant(vacant) => {
+                let key = SmolStr::new(place.key);
+                let id = self.roster.add(key.clone());
+                let mut slot = Slot {
+                    entry,
+                    written: now,
+                    soft: NEVER,
+                    end: NEVER,
+                    cap: NEVER,
+                    version,
+                    id,
+                    marked: false,
+                };
+                slot.set_life(life, now);
+                if slot.end != NEVER {
+                    self.wheel.schedule(id, slot.end);
+                }
+                self.tags.add(id, &slot.entry.tags);
+                vacant.insert_hashed_nocheck(place.hash, key, slot);
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, place: Place<'_>, now: Tick, out: &mut Wrote) -> Option<Gone> {
+        let found = self.entries.raw_entry_mut().from_key_hashed_nocheck(place.hash, place.key);
+        let RawEntryMut::Occupied(found) = found else {
+            *out = Wrote::Not(NotDone::Absent);
+            return None;
+        };
+        let (key, slot) = found.remove_entry();
+        let live = slot.is_live(now);
+        *out = if live { Wrote::Done(None) } else { Wrote::Not(NotDone::Absent) };
+        let reason = if slot.is_expired(now) { Reason::Expired } else { Reason::Deleted };
+        Some(self.forget(key, slot, reason))
+    }
+
+    /// A value kept for failing loaders stays so for as long after its new end as after the old.
+    fn expire(&mut self, place: Place<'_>, life: Option<std::time::Duration>, now: Tick) -> Wrote {
+        let Some(slot) = self.slot_mut(place).filter(|slot| slot.is_live(now)) else {
+            return Wrote::Not(NotDone::Absent);
+        };
+        let end = clock::after(now, life);
+        if slot.soft == NEVER {
+            slot.cap = end;
+        } else {
+            slot.cap = end.saturating_add(slot.cap - slot.soft);
+            slot.soft = end;
+        }
+        slot.end = slot.cap;
+        let (id, end, version) = (slot.id, slot.end, slot.version);
+        self.wheel.schedule(id, end);
+        self.leases.overtake(place.key);
+        Wrote::Done(Some(Token::new(self.origin, u128::from(version))))
+    }
+
+    fn add(
+        &mut self,
+        place: Place<'_>,
+        by: i64,
+        from: i64,
+        life: &Life,
+        now: Tick,
+        out: &mut Wrote,
+    ) -> Option<Gone> {
+        let live = self.slot(place).filter(|slot| slot.is_live(now));
+        let exists = live.is_some();
+        let sum = match number::add(live.map(|slot| &slot.entry), from, by) {
+            Ok(sum) => sum,
+            Err(error) => {
+                *out = Wrote::Failed(error);
+                return None;
+            }
+        };
+        let text = sum.to_string();
+        let gone = if exists {
+            self.renumber(place, text);
+            None
+        } else {
+            self.put(place, Entry::new(text, CodecId::INT), life, now, out)
+        };
+        self.leases.overtake(place.key);
+        *out = Wrote::Number(sum);
+        gone
+    }
+
+    /// Puts another number into an entry that keeps everything else.
+    fn renumber(&mut self, place: Place<'_>, text: String) {
+        let version = self.next_version();
+        let found = self.entries.raw_entry_mut().from_key_hashed_nocheck(place.hash, place.key);
+        if let RawEntryMut::Occupied(mut found) = found {
+            found.to_back();
+            let slot = found.get_mut();
+            self.bytes = self.bytes + text.len() - slot.entry.value.bytes().len();
+            slot.entry.value = text.into();
+            slot.version = version;
+        }
+    }
+
+    /// Takes the bookkeeping of an entry away that is no longer in the map.
+    fn forget(&mut self, key: SmolStr, slot: Slot, reason: Reason) -> Gone {
+        self.wheel.cancel(slot.id);
+        self.tags.remove(slot.id, &slot.entry.tags);
+        self.roster.remove(slot.id);
+        self.bytes -= weight(&key, &slot.entry);
+        self.counted.expired += u64::from(reason == Reason::Expired);
+        self.counted.evicted += u64::from(reason == Reason::Evicted);
+        Gone { key, entry: slot.entry, reason }
+    }
+
+    fn forget_id(&mut self, id: u32, reason: Reason) -> Option<Gone> {
+        let key = self.roster.get(id)?.clone();
+        let (key, slot) = self.entries.remove_entry(key.as_str())?;
+        Some(self.forget(key, slot, reason))
+    }
+
+    /// Removes the entry used least recently.
+    pub(super) fn pop_least_recent(&mut self) -> Option<Gone> {
+        for _ in 0..SPARED {
+            let Some(mut front) = self.entries.front_entry().filter(|_| !self.exact) else { break };
+            if !std::mem::take(&mut front.get_mut().marked) {
+                break;
+            }
+            front.to_back();
+        }
+        let (key, slot) = self.entries.pop_front()?;
+        Some(self.forget(key, slot, Reason::Evicted))
+    }
+
+    /// Removes an expired entry, if a bounded search finds one.
+    pub(super) fn pop_expired(&mut self, now: Tick) -> Option<Gone> {
+        for _ in 0..STEPS_PER_SEARCH {
+            match self.wheel.step(now) {
+                Step::Expired(id) => return self.forget_id(id, Reason::Expired),
+                Step::Moved => {}
+                Step::Idle => return None,
+            }
+        }
+        None
+    }
+
+    /// Removes up to `most` expired entries; true when there is no more to do.
+    pub(super) fn sweep(&mut self, now: Tick, most: usize, gone: &mut Vec<Gone>) -> bool {
+        self.leases.sweep(now);
+        for _ in 0..most {
+            match self.wheel.step(now) {
+                Step::Expired(id) => gone.extend(self.forget_id(id, Reason::Expired)),
+                Step::Moved => {}
+                Step::Idle => return true,
+            }
+        }
+        false
+    }
+
+    /// Takes the rights to fill away of which `hit` says so.
+    pub(super) fn overtake_where(&mut self, hit: impl Fn(&str, &Tags) -> bool) {
+        if !self.leases.is_empty() {
+            self.leases.overtake_where(hit);
+        }
+    }
+
+    /// The numbers of the entries with a tag.
+    pub(super) fn tagged(&self, tag: &str) -> Vec<u32> {
+        self.tags.members(tag).collect()
+    }
+
+    /// One more than the largest number in use.
+    pub(super) fn last_id(&self) -> u32 {
+        self.roster.end()
+    }
+
+    /// Removes those of these entries of which `hit` says so.
+    pub(super) fn remove_where(
+        &mut self,
+        ids: impl Iterator<Item = u32>,
+        hit: impl Fn(&str, &Tags) -> bool,
+        gone: &mut Vec<Gone>,
+    ) {
+        for id in ids {
+            let Some(key) = self.roster.get(id) else { continue };
+            if self.entries.get(key.as_str()).is_some_and(|slot| hit(key, &slot.entry.tags)) {
+                gone.extend(self.forget_id(id, Reason::Invalidated));
+            }
+        }
+    }
+
+    /// The keys of live entries among these numbers.
+    pub(super) fn live_keys(
+        &self,
+        ids: impl Iterator<Item = u32>,
+        now: Tick,
+        hit: impl Fn(&str) -> bool,
+        keys: &mut Vec<SmolStr>,
+    ) {
+        for id in ids {
+            let Some(key) = self.roster.get(id) else { continue };
+            if hit(key) && self.entries.get(key.as_str()).is_some_and(|slot| slot.is_live(now)) {
+                keys.push(key.clone());
+            }
+        }
+    }
+
+    /// If the table is far too large for the few entries left, moves them to a new one and hands
+    /// out the old to be dropped.
+    pub(super) fn compacted(&mut self) -> Option<Shard> {
+        let few = self.entries.len() <= FEW && self.roster.end() as usize > 8 * FEW;
+        if !few {
+            return None;
+        }
+        let hasher = self.entries.hasher().clone();
+        let mut small = Shard::new(hasher, self.origin, 0, 0);
+        small.exact = self.exact;
+        std::mem::swap(&mut small, self);
+        let mut old = small;
+        self.version = old.version;
+        self.version_step = old.version_step;
+        self.counted = old.counted;
+        self.bytes = old.bytes;
+        self.leases = std::mem::take(&mut old.leases);
+        while let Some((key, mut slot)) = old.entries.pop_front() {
+            slot.id = self.roster.add(key.clone());
+            self.wheel.schedule(slot.id, slot.end);
+            self.tags.add(slot.id, &slot.entry.tags);
+            self.entries.insert(key, slot);
+        }
+        Some(old)
+    }
+}

@@ -1,0 +1,356 @@
+//! The shards behind their locks, and the limits they share.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use hashlink::DefaultHashBuilder;
+use std::hash::BuildHasher;
+
+use super::shard::{Gone, Place, Reason, Shard, weight};
+use crate::backend::{
+    Change, Entry, Name, NotDone, Origin, Read, Removed, Scope, Tags, Want, Write, Wrote,
+};
+use crate::clock::{Clock, NEVER, Tick};
+use crate::error::{Error, ErrorKind};
+use crate::pattern::Pattern;
+use crate::stats::BackendStats;
+use crate::sync::{Mutex, MutexGuard};
+
+/// How many entries one hold of a lock visits at most.
+const PER_HOLD: usize = 256;
+/// A smaller cache has fewer shards: below two of these it is one, and its LRU order exact.
+const ENTRIES_PER_SHARD: usize = 1024;
+const BYTES_PER_SHARD: usize = 1 << 20;
+const MOST_SHARDS: usize = 64;
+
+/// Called for each entry that left.
+pub(super) type Listener = Box<dyn Fn(&str, &Entry, Reason) + Send + Sync>;
+
+/// What bounds a store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) entries: usize,
+    pub(super) bytes: usize,
+}
+
+pub(super) struct Store {
+    shards: Box<[Padded]>,
+    /// When a search for expired entries in a shard may succeed; read without its lock.
+    due: Box<[AtomicU64]>,
+    hasher: DefaultHashBuilder,
+    clock: Clock,
+    limits: Limits,
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
+    listener: Option<Listener>,
+}
+
+/// A lock to a cache line, so that neighbours do not slow each other down.
+#[repr(align(128))]
+struct Padded(Mutex<Shard>);
+
+impl Store {
+    pub(super) fn new(limits: Limits, clock: Clock, listener: Option<Listener>) -> Self {
+        let hasher = DefaultHashBuilder::default();
+        let origin = Origin::unique();
+        let count = shard_count(limits);
+        let shard = |index| Padded(Mutex::new(Shard::new(hasher.clone(), origin, index, count)));
+        Self {
+            shards: (0..count).map(shard).collect(),
+            due: (0..count).map(|_| AtomicU64::new(NEVER)).collect(),
+            hasher,
+            clock,
+            limits,
+            entries: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            listener,
+        }
+    }
+
+    #[inline]
+    fn place<'a>(&self, key: &'a str) -> (usize, Place<'a>) {
+        let hash = self.hasher.hash_one(key);
+        // The table in the shard uses the low bits and the topmost seven.
+        let shard = (hash >> 40) as usize & (self.shards.len() - 1);
+        (shard, Place { key, hash })
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        self.shards[shard].0.lock()
+    }
+
+    /// Works on a locked shard and settles the books of the store afterwards.
+    fn change<R>(&self, shard: usize, work: impl FnOnce(&mut Shard) -> R) -> R {
+        let mut locked = self.lock(shard);
+        let before = (locked.len(), locked.bytes());
+        let result = work(&mut locked);
+        settle(&self.entries, before.0, locked.len());
+        settle(&self.bytes, before.1, locked.bytes());
+        let due = locked.next_due();
+        if self.due[shard].load(Ordering::Relaxed) != due {
+            self.due[shard].store(due, Ordering::Relaxed);
+        }
+        result
+    }
+
+    #[inline]
+    pub(super) fn read(&self, key: Name<'_>, want: &Want<'_>, out: &mut Read) {
+        let (shard, place) = self.place(key.as_str());
+        let mut locked = self.lock(shard);
+        let gone = locked.read(place, want, || self.clock.now(), out);
+        if let Some(gone) = gone {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+            self.bytes.fetch_sub(gone.weight(), Ordering::Relaxed);
+            drop(locked);
+            self.part_with(gone);
+        }
+    }
+
+    pub(super) fn write(&self, write: &mut Write<'_>, out: &mut Wrote) {
+        let (shard, place) = self.place(write.key.as_str());
+        let too_large = self.refuse_too_large(write);
+        let change = std::mem::replace(&mut write.change, Change::Remove);
+        let now = self.clock.now();
+        let gone = self.change(shard, |shard| shard.write(place, &write.when, change, now, out));
+        if let Some(gone) = gone {
+            self.part_with(gone);
+        }
+        if let Some(error) = too_large
+            && !matches!(out, Wrote::Not(NotDone::Exists | NotDone::Changed | NotDone::Overtaken))
+        {
+            *out = Wrote::Failed(error);
+        }
+        self.make_room(shard, now);
+    }
+
+    /// Turns a value that can never fit into a removal: the older one must not outlive it.
+    fn refuse_too_large(&self, write: &mut Write<'_>) -> Option<Error> {
+        let Change::Put(entry, _) = &write.change else { return None };
+        let size = weight(write.key.as_str(), entry);
+        if size <= self.limits.bytes {
+            return None;
+        }
+        write.change = Change::Remove;
+        let limit = self.limits.bytes;
+        let what = format!("the entry has {size} bytes, the cache holds {limit} in all");
+        Some(Error::new(ErrorKind::TooLarge, what))
+    }
+
+    fn is_over(&self) -> bool {
+        self.entries.load(Ordering::Relaxed) > self.limits.entries
+            || self.bytes.load(Ordering::Relaxed) > self.limits.bytes
+    }
+
+    /// Removes entries until the limits hold: expired ones wherever they are, then the least
+    /// recently used of shards that hold their share, beginning with the one just written to.
+    fn make_room(&self, home: usize, now: Tick) {
+        while self.is_over() {
+            let Some(gone) = self.pop_expired(home, now).or_else(|| self.pop_least_recent(home))
+            else {
+                return;
+            };
+            self.part_with(gone);
+        }
+    }
+
+    fn pop_expired(&self, home: usize, now: Tick) -> Option<Gone> {
+        let mut due =
+            self.from(home).filter(|shard| self.due[*shard].load(Ordering::Relaxed) <= now);
+        due.find_map(|shard| self.change(shard, |shard| shard.pop_expired(now)))
+    }
+
+    fn pop_least_recent(&self, home: usize) -> Option<Gone> {
+        let (count, limits) = (self.shards.len(), self.limits);
+        let crowded = |shard: &Shard| {
+            shard.len() > limits.entries / count || shard.bytes() > limits.bytes / count
+        };
+        let pop = |at: usize, any: bool| {
+            self.change(at, |shard| {
+                // The entry just written may be large, but it fits: the others make room for it.
+                let spare = shard.len() > usize::from(at == home);
+                if spare && (any || crowded(shard)) { shard.pop_least_recent() } else { None }
+            })
+        };
+        let from_crowded = self.from(home).find_map(|at| pop(at, false));
+        from_crowded.or_else(|| self.from(home).find_map(|at| pop(at, true)))
+    }
+
+    /// All shards once, beginning with this one.
+    fn from(&self, home: usize) -> impl Iterator<Item = usize> {
+        let count = self.shards.len();
+        (0..count).map(move |step| (home + step) & (count - 1))
+    }
+
+    pub(super) fn invalidate(&self, what: &Scope<'_>) -> Removed {
+        let mut removed = 0;
+        for shard in 0..self.shards.len() {
+            match what {
+                Scope::Keys(pattern) => removed += self.remove_matching(shard, pattern),
+                Scope::AnyTag(tags) => {
+                    let named = |tag: &str| tags.iter().any(|name| name.as_str() == tag);
+                    let hit = |_: &str, on: &Tags| on.iter().any(named);
+                    self.lock(shard).overtake_where(hit);
+                    for tag in *tags {
+                        removed += self.remove_tagged(shard, tag, &hit);
+                    }
+                }
+                Scope::AllTags(tags) => {
+                    let Some(first) = tags.first() else { continue };
+                    let hit = |_: &str, on: &Tags| tags.iter().all(|tag| on.contains(tag.as_str()));
+                    // A load may name the rest of the tags later: overtake all of the namespace.
+                    self.lock(shard).overtake_where(|key, _| key.starts_with(first.space()));
+                    removed += self.remove_tagged(shard, first, &hit);
+                }
+            }
+        }
+        Removed::counted(removed)
+    }
+
+    fn remove_matching(&self, shard: usize, pattern: &Pattern) -> u64 {
+        let hit = |key: &str, _: &Tags| pattern.matches(key);
+        // Rights go first and at once: no load that began before the walk fills behind it.
+        self.lock(shard).overtake_where(hit);
+        let mut removed = 0;
+        let mut next = 0;
+        loop {
+            let end = self.lock(shard).last_id();
+            if next >= end {
+                return removed;
+            }
+            let ids = next..end.min(next + PER_HOLD as u32);
+            next = ids.end;
+            removed += self.remove_where(shard, ids, &hit);
+        }
+    }
+
+    fn remove_tagged(
+        &self,
+        shard: usize,
+        tag: &Name<'_>,
+        hit: &dyn Fn(&str, &Tags) -> bool,
+    ) -> u64 {
+        let ids = self.lock(shard).tagged(tag.as_str());
+        let chunks = ids.chunks(PER_HOLD);
+        chunks.map(|ids| self.remove_where(shard, ids.iter().copied(), hit)).sum()
+    }
+
+    fn remove_where(
+        &self,
+        shard: usize,
+        ids: impl Iterator<Item = u32>,
+        hit: &dyn Fn(&str, &Tags) -> bool,
+    ) -> u64 {
+        let mut gone = Vec::new();
+        self.change(shard, |shard| shard.remove_where(ids, hit, &mut gone));
+        let removed = gone.len() as u64;
+        gone.into_iter().for_each(|gone| self.part_with(gone));
+        removed
+    }
+
+    /// Hands out the live keys that match, with no lock held meanwhile.
+    pub(super) fn scan(
+        &self,
+        what: &Pattern,
+        page: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut keys = Vec::new();
+        for shard in 0..self.shards.len() {
+            let mut next = 0;
+            loop {
+                let now = self.clock.now();
+                let locked = self.lock(shard);
+                let end = locked.last_id();
+                let ids = next..end.min(next + PER_HOLD as u32);
+                next = ids.end;
+                locked.live_keys(ids, now, |key| what.matches(key), &mut keys);
+                drop(locked);
+                let done = next >= end;
+                if keys.len() >= PER_HOLD || done && !keys.is_empty() {
+                    page(&keys.iter().map(|key| key.as_str()).collect::<Vec<_>>())?;
+                    keys.clear();
+                }
+                if done {
+                    break;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Removes what has expired, a bounded number of entries per hold of a lock.
+    pub(super) fn sweep(&self) {
+        for shard in 0..self.shards.len() {
+            self.sweep_shard(shard);
+        }
+    }
+
+    fn sweep_shard(&self, shard: usize) {
+        loop {
+            let mut gone = Vec::with_capacity(PER_HOLD);
+            let now = self.clock.now();
+            let done = self.change(shard, |shard| shard.sweep(now, PER_HOLD, &mut gone));
+            gone.into_iter().for_each(|gone| self.part_with(gone));
+            if done {
+                break;
+            }
+        }
+        drop(self.change(shard, Shard::compacted));
+    }
+
+    /// Tells the listener and drops the entry, whose decoded value may run code of the user's.
+    /// No lock is held.
+    fn part_with(&self, gone: Gone) {
+        if let Some(listener) = &self.listener {
+            let told = AssertUnwindSafe(|| listener(&gone.key, &gone.entry, gone.reason));
+            if catch_unwind(told).is_err() {
+                log::error!("yokedcache: the eviction listener panicked");
+            }
+        }
+    }
+
+    pub(super) fn stats(&self, name: &'static str) -> BackendStats {
+        let mut stats = BackendStats::new(name);
+        let (mut entries, mut bytes, mut links) = (0, 0, 0);
+        for shard in 0..self.shards.len() {
+            let locked = self.lock(shard);
+            entries += locked.len() as u64;
+            bytes += locked.bytes() as u64;
+            links += locked.tag_links() as u64;
+            stats.expired += locked.counted.expired;
+            stats.evicted += locked.counted.evicted;
+        }
+        stats.entries = Some(entries);
+        stats.bytes = Some(bytes);
+        stats.tag_links = Some(links);
+        stats
+    }
+}
+
+fn settle(book: &AtomicUsize, before: usize, after: usize) {
+    if after > before {
+        book.fetch_add(after - before, Ordering::Relaxed);
+    } else if after < before {
+        book.fetch_sub(before - after, Ordering::Relaxed);
+    }
+}
+
+/// A power of two: enough for the cores, few enough that each shard's LRU order means something.
+fn shard_count(limits: Limits) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let by_size = (limits.entries / ENTRIES_PER_SHARD).min(limits.bytes / BYTES_PER_SHARD);
+    let most = by_size.clamp(1, MOST_SHARDS.min(4 * cores).max(1));
+    1 << most.ilog2()
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("shards", &self.shards.len())
+            .field("limits", &self.limits)
+            .field("entries", &self.entries)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+//! The thread that removes what has expired.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use super::store::Store;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::Mutex;
+
+/// Sweeps at an interval until it is stopped or dropped.
+#[derive(Debug)]
+pub(super) struct Sweeper(Mutex<Option<Running>>);
+
+#[derive(Debug)]
+struct Running {
+    /// Closing the channel is the signal.
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Sweeper {
+    /// One that never sweeps.
+    pub(super) fn idle() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    pub(super) fn start(store: Arc<Store>, interval: Duration) -> Result<Self> {
+        let (stop, stopped) = bounded(0);
+        let work = move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                store.sweep();
+            }
+        };
+        let thread = thread::Builder::new().name("yokedcache-sweeper".into()).spawn(work);
+        let thread = thread.map_err(|error| {
+            Error::with_source(ErrorKind::Backend, "cannot start the sweeper thread", error)
+        })?;
+        Ok(Self(Mutex::new(Some(Running { stop, thread }))))
+    }
+
+    /// Ends the thread and waits for it, unless this is the thread: an eviction listener may hold
+    /// the last handle to the cache.
+    pub(super) fn stop(&self) {
+        let Some(Running { stop, thread }) = self.0.lock().take() else { return };
+        drop(stop);
+        if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+            log::error!("yokedcache: the sweeper thread panicked");
+        }
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

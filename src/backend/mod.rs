@@ -1,0 +1,144 @@
+//! The contract between a cache and the place its entries live in.
+//!
+//! Five verbs are enough to write a backend of your own: [`about`](Backend::about),
+//! [`read`](Backend::read), [`write`](Backend::write), [`invalidate`](Backend::invalidate) and
+//! [`scan`](Backend::scan). Bytes go in and out; keys, codecs, loading, statistics and the policy
+//! for failures are the cache's.
+//!
+//! # What a backend answers for
+//!
+//! - **Names.** [`Name::as_str`] is unique: store under it. Tags are names, too.
+//! - **Time.** An entry past its hard end is absent. One past its soft end is a hit marked `stale`,
+//!   and absent to [`When::Absent`], [`When::Present`] and [`Change::Add`].
+//! - **Atomicity.** Each write of a batch by itself; writes to one key in the order given.
+//! - **Fencing.** With [`Can::leases`]: no lease given before a call to `invalidate`, or before a
+//!   write to the key, may fill once that call has returned.
+//! - **Slots.** `out` has as many slots as there are keys or writes, all `Unanswered`. Trouble with
+//!   one key goes into its slot; `Err` means nothing is known of any.
+//! - **Refusals.** What a backend cannot do it refuses with
+//!   [`Error::unsupported`](crate::Error::unsupported), and says so in [`Can`].
+//!
+//! `examples/custom_backend.rs` is a complete one in about a hundred lines.
+
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+pub mod memory;
+mod types;
+
+pub use crate::key::Name;
+pub use crate::tag::Tags;
+pub use crate::value::Value;
+pub use types::{
+    About, Ask, Call, Can, Cause, Change, CodecId, Entry, Found, Grant, Lease, Life, More, NotDone,
+    Origin, Packing, Read, Removed, Scope, TagVersion, Token, Want, When, Write, Wrote,
+};
+
+use crate::error::Result;
+use crate::pattern::Pattern;
+use crate::stats::BackendStats;
+
+/// A place where entries live. See the [module's page](self) for what it answers for.
+pub trait Backend: Debug + Send + Sync + 'static {
+    /// Its name and capabilities. No I/O.
+    fn about(&self) -> About;
+
+    /// Fills `out[i]` for `keys[i]`.
+    ///
+    /// # Errors
+    /// Only if nothing is known of any key.
+    fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()>;
+
+    /// Makes each change and fills `out[i]` for `writes[i]`.
+    ///
+    /// Entries may be taken out of `writes` with [`std::mem::replace`]; after an error they may be
+    /// gone.
+    ///
+    /// # Errors
+    /// Only if nothing is known of any write; some may have been made.
+    fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()>;
+
+    /// Removes what `what` names and overtakes every lease it touches.
+    ///
+    /// # Errors
+    /// If anything may be left. To repeat it is safe.
+    fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed>;
+
+    /// Hands out the full keys that match, page by page, until `page` breaks.
+    ///
+    /// No lock and no connection is held during `page`, which may use the cache. A key that is
+    /// there throughout is handed out at least once; it may come twice.
+    ///
+    /// # Errors
+    /// If keys may be missing from what was handed out.
+    fn scan(
+        &self,
+        call: Call,
+        what: &Pattern,
+        page: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
+    ) -> Result<()>;
+
+    /// Shows the backends inside this one, each with the part it plays.
+    fn children(&self, each: &mut dyn FnMut(&str, &dyn Backend)) {
+        let _ = each;
+    }
+
+    /// What it counted, with its children.
+    fn stats(&self, call: Call) -> BackendStats {
+        let mut stats = BackendStats::new(self.about().name);
+        self.children(&mut |part, child| stats.push(part, child.stats(call)));
+        stats
+    }
+
+    /// Stops threads and closes connections, as dropping it would. Calls may still come.
+    fn close(&self) {
+        self.children(&mut |_, child| child.close());
+    }
+}
+
+/// Implements [`Backend`] for a pointer by passing every method on.
+macro_rules! forward_backend {
+    ($pointer:ident) => {
+        impl<B: Backend + ?Sized> Backend for $pointer<B> {
+            fn about(&self) -> About {
+                (**self).about()
+            }
+            fn read(
+                &self,
+                call: Call,
+                keys: &[Name<'_>],
+                want: &Want<'_>,
+                out: &mut [Read],
+            ) -> Result<()> {
+                (**self).read(call, keys, want, out)
+            }
+            fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
+                (**self).write(call, writes, out)
+            }
+            fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
+                (**self).invalidate(call, what)
+            }
+            fn scan(
+                &self,
+                call: Call,
+                what: &Pattern,
+                page: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
+            ) -> Result<()> {
+                (**self).scan(call, what, page)
+            }
+            fn children(&self, each: &mut dyn FnMut(&str, &dyn Backend)) {
+                (**self).children(each)
+            }
+            fn stats(&self, call: Call) -> BackendStats {
+                (**self).stats(call)
+            }
+            fn close(&self) {
+                (**self).close()
+            }
+        }
+    };
+}
+
+forward_backend!(Box);
+forward_backend!(Arc);

@@ -1,0 +1,137 @@
+//! The backend with what a cache does around every call to it: counting, and what becomes of a
+//! call that the backend fails.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::ttl::Policy;
+use crate::backend::{About, Backend, Call, Cause, Grant, Name, Read, Tags, Want, Write, Wrote};
+use crate::clock::Clock;
+use crate::codec::Format;
+use crate::error::{Error, ErrorKind, Result};
+use crate::flight::Flights;
+use crate::stats::{Count, Counters};
+
+/// What all handles of a cache share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) format: Format,
+    pub(crate) clock: Clock,
+    pub(crate) counters: Counters,
+    pub(crate) flights: Flights,
+    pub(crate) failing: Streak,
+}
+
+impl Policy {
+    pub(crate) fn call(&self) -> Call {
+        self.timeout.map_or(Call::Unlimited, Call::Within)
+    }
+}
+
+impl Core {
+    /// Reads one entry, stale ones included.
+    #[inline]
+    pub(crate) fn read(&self, policy: &Policy, name: Name<'_>, want: &Want<'_>) -> Result<Read> {
+        let mut out = [Read::Unanswered];
+        let done = self.backend.read(policy.call(), &[name], want, &mut out);
+        let [mut read] = out;
+        self.answered(policy, done, &mut read)?;
+        Ok(read)
+    }
+
+    /// One answer of a read: an outage is a miss, unless the caller is strict.
+    #[inline]
+    pub(crate) fn answered(
+        &self,
+        policy: &Policy,
+        done: Result<()>,
+        read: &mut Read,
+    ) -> Result<()> {
+        if done.is_ok() && matches!(read, Read::Hit(_) | Read::Miss(..)) {
+            self.failing.over();
+            return Ok(());
+        }
+        self.failed(policy, done, read)
+    }
+
+    #[cold]
+    fn failed(&self, policy: &Policy, done: Result<()>, read: &mut Read) -> Result<()> {
+        let down = Read::Miss(Cause::Down, Grant::None);
+        let error = match (done, std::mem::replace(read, down)) {
+            (Err(error), _) | (_, Read::Failed(error)) => error,
+            (Ok(()), _) => unanswered(),
+        };
+        self.note(&error);
+        if error.is_transient() && !policy.strict { Ok(()) } else { Err(error) }
+    }
+
+    /// Makes one change. Every failure is an error here: what it means to the caller differs.
+    pub(crate) fn write(&self, policy: &Policy, write: Write<'_>) -> Result<Wrote> {
+        let mut out = [Wrote::Unanswered];
+        let done = self.backend.write(policy.call(), &mut [write], &mut out);
+        let [wrote] = out;
+        self.wrote(done, wrote)
+    }
+
+    /// One answer of a write.
+    pub(crate) fn wrote(&self, done: Result<()>, wrote: Wrote) -> Result<Wrote> {
+        let error = match (done, wrote) {
+            (Err(error), _) | (_, Wrote::Failed(error)) => error,
+            (Ok(()), Wrote::Unanswered) => unanswered(),
+            (Ok(()), wrote) => {
+                self.failing.over();
+                return Ok(wrote);
+            }
+        };
+        self.note(&error);
+        Err(error)
+    }
+
+    /// Counts a failure, and logs the first of a streak.
+    pub(crate) fn note(&self, error: &Error) {
+        if error.is_transient() {
+            self.counters.add(Count::Failure);
+            self.failing.on(self.backend.about().name, error);
+        }
+    }
+
+    /// Refuses tags on a backend without them.
+    pub(crate) fn need_tags(&self, tags: &Tags) -> Result<()> {
+        let About { name, can } = self.backend.about();
+        if tags.is_empty() || can.tags { Ok(()) } else { Err(Error::unsupported(name, "tags")) }
+    }
+
+    pub(crate) fn need_versions(&self) -> Result<()> {
+        let About { name, can } = self.backend.about();
+        if can.versions { Ok(()) } else { Err(Error::unsupported(name, "compare-and-swap")) }
+    }
+
+    pub(crate) fn need_scan(&self) -> Result<()> {
+        let About { name, can } = self.backend.about();
+        if can.scan { Ok(()) } else { Err(Error::unsupported(name, "listing keys")) }
+    }
+}
+
+pub(crate) fn unanswered() -> Error {
+    Error::new(ErrorKind::Backend, "the backend gave no fitting answer")
+}
+
+/// How many calls in a row the backend has failed, so that only the first is logged.
+#[derive(Debug, Default)]
+pub(crate) struct Streak(AtomicU64);
+
+impl Streak {
+    fn on(&self, backend: &str, error: &Error) {
+        if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+            log::warn!("yokedcache: {backend} fails: {error}");
+        }
+    }
+
+    #[inline]
+    fn over(&self) {
+        if self.0.load(Ordering::Relaxed) != 0 {
+            let failed = self.0.swap(0, Ordering::Relaxed);
+            log::info!("yokedcache: the backend answers again after {failed} failed calls");
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! One key with settings for one call.
+
+use std::convert::Infallible;
+use std::iter::{Chain, Empty, Once, empty, once};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::View;
+use super::core::{Core, unanswered};
+use super::load::{Frame, Load, Loaded};
+use super::look::usable;
+use super::lookup::{Lookup, ttl_left};
+use super::ttl::{End, Policy, Ttl};
+use crate::backend::{Change, CodecId, Name, Read, Tags, Token, Want, When, Write, Wrote};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::with_name;
+
+/// One key, its tags, and settings for one call. Made by [`Cache::entry`](crate::Cache::entry).
+///
+/// ```
+/// use std::time::Duration;
+/// # fn main() -> yokedcache::Result<()> {
+/// # let cache = yokedcache::Cache::memory(10);
+/// cache.entry("user:1").ttl(Duration::from_secs(60)).tags(["users", "eu"]).set("Ann")?;
+/// let name: String = cache
+///     .entry("user:2")
+///     .tag("users")
+///     .get_or_load(|| std::fs::read_to_string("/nowhere").or(Ok::<_, std::io::Error>("Bob".into())))?
+///     .expect("the loader's own result");
+/// assert_eq!(name, "Bob");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "an entry does nothing until it is told what to do"]
+pub struct EntryRef<'c, K, G = Empty<&'static str>> {
+    view: &'c View,
+    key: K,
+    tags: G,
+    policy: Policy,
+}
+
+impl<'c, K: AsRef<str>> EntryRef<'c, K> {
+    #[inline]
+    pub(super) fn new(view: &'c View, key: K) -> Self {
+        Self { view, key, tags: empty(), policy: view.policy }
+    }
+}
+
+impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
+    /// Tags what is stored, in place of tags named before.
+    ///
+    /// For a load, name the tags here and not afterwards: an invalidation that comes while the
+    /// loader runs must find them.
+    pub fn tags<H>(self, tags: H) -> EntryRef<'c, K, H>
+    where
+        H: IntoIterator<Item: AsRef<str>>,
+    {
+        EntryRef { view: self.view, key: self.key, tags, policy: self.policy }
+    }
+
+    /// Tags what is stored with one more tag.
+    pub fn tag<S>(self, tag: S) -> EntryRef<'c, K, Chain<G::IntoIter, Once<S>>>
+    where
+        G: IntoIterator<Item = S>,
+        S: AsRef<str>,
+    {
+        let tags = self.tags.into_iter().chain(once(tag));
+        EntryRef { view: self.view, key: self.key, tags, policy: self.policy }
+    }
+
+    /// How long what is stored lives. Default: as the cache is set.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.policy.ttl = self.view.policy.ttl_or_default(ttl.into());
+        self
+    }
+
+    /// How long the knowledge that there is no value lives. Default: as the cache is set.
+    pub fn negative_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.policy.negative_ttl = ttl.into();
+        self
+    }
+
+    /// Stores nothing where there is no value. Default: the knowledge is stored.
+    pub fn skip_negative(mut self) -> Self {
+        self.policy.skip_negative = true;
+        self
+    }
+
+    /// Keeps the value for so long after its time to live: absent to everybody but
+    /// [`lookup`](Self::lookup) and loaders that [revalidate](Load::previous). Default: zero.
+    pub fn stale_for(mut self, grace: Duration) -> Self {
+        self.policy.stale_for = grace;
+        self
+    }
+
+    /// Ends the entry if it is not read for so long; its time to live stays the latest end. Readers
+    /// keep it alive if they slide it themselves. Default: as the cache is set.
+    pub fn sliding(mut self, idle: Duration) -> Self {
+        self.policy.sliding = Some(idle);
+        self
+    }
+
+    /// How long the call may take. Default: as the cache is set.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.policy.timeout = Some(timeout);
+        self
+    }
+
+    /// Makes an outage an error of this call. Default: as the cache is set.
+    pub fn strict(mut self) -> Self {
+        self.policy.strict = true;
+        self
+    }
+
+    /// What an absent counter counts as. Default 0.
+    pub fn initial(mut self, number: i64) -> Self {
+        self.policy.initial = number;
+        self
+    }
+
+    /// Calls `f` with the checked, full key and the tags put aside for later.
+    #[inline]
+    fn on<R>(self, f: impl FnOnce(&Core, &Policy, Name<'_>) -> Result<R>) -> Result<R> {
+        let Self { view, key, policy, .. } = self;
+        with_name(&view.prefix, key.as_ref(), |name| f(&view.core, &policy, name))
+    }
+
+    fn on_tagged<R>(
+        self,
+        f: impl FnOnce(&Core, &Policy, Name<'_>, Tags) -> Result<R>,
+    ) -> Result<R> {
+        let Self { view, key, tags, policy } = self;
+        with_name(&view.prefix, key.as_ref(), |name| {
+            f(&view.core, &policy, name, Tags::within(&view.prefix, tags)?)
+        })
+    }
+
+    /// See [`Cache::get`](crate::Cache::get).
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn get<T: DeserializeOwned>(self) -> Result<Option<T>> {
+        self.on(|core, policy, name| {
+            let mut read = core.read(policy, name, &reading(policy))?;
+            Ok(core.look(policy, &mut read).value())
+        })
+    }
+
+    /// See [`Cache::get_bytes`](crate::Cache::get_bytes).
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn get_bytes(self) -> Result<Option<Bytes>> {
+        self.on(|core, policy, name| {
+            let mut read = core.read(policy, name, &reading(policy))?;
+            Ok(core.look_bytes(policy, &mut read).value())
+        })
+    }
+
+    /// See [`Cache::get_arc`](crate::Cache::get_arc).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_arc<T>(self) -> Result<Option<Arc<T>>>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        self.on(|core, policy, name| {
+            let mut read = core.read(policy, name, &Want { share: true, ..reading(policy) })?;
+            Ok(core.look_arc(policy, &mut read).value())
+        })
+    }
+
+    /// See [`Cache::peek`](crate::Cache::peek).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn peek<T: DeserializeOwned>(self) -> Result<Option<T>> {
+        self.on(|core, policy, name| {
+            let mut read = core.read(policy, name, &Want { quiet: true, ..Want::VALUE })?;
+            Ok(usable(policy, &mut read).ok().and_then(|found| core.format.value(&found.entry)))
+        })
+    }
+
+    /// See [`Cache::lookup`](crate::Cache::lookup).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn lookup<T: DeserializeOwned>(self) -> Result<Lookup<T>> {
+        self.on(|core, policy, name| {
+            let mut read = core.read(policy, name, &Want { meta: true, ..reading(policy) })?;
+            Ok(core.look_at_all(policy, &mut read))
+        })
+    }
+
+    /// See [`Cache::get_versioned`](crate::Cache::get_versioned).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_versioned<T: DeserializeOwned>(self) -> Result<Option<(T, Token)>> {
+        self.on(|core, policy, name| {
+            core.need_versions()?;
+            let mut read = core.read(policy, name, &Want { token: true, ..reading(policy) })?;
+            let value = core.look(policy, &mut read).value();
+            let token = match read {
+                Read::Hit(found) => found.more.and_then(|more| more.token),
+                _ => None,
+            };
+            Ok(value.zip(token))
+        })
+    }
+
+    /// See [`Cache::exists`](crate::Cache::exists).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn exists(self) -> Result<bool> {
+        self.on(|core, policy, name| {
+            let want = Want { head_only: true, quiet: true, ..Want::VALUE };
+            Ok(usable(policy, &mut core.read(policy, name, &want)?).is_ok())
+        })
+    }
+
+    /// See [`Cache::ttl`](crate::Cache::ttl).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ttl_left(self) -> Result<Option<Ttl>> {
+        self.on(|core, policy, name| {
+            let want = Want { head_only: true, quiet: true, meta: true, ..Want::VALUE };
+            let mut read = core.read(policy, name, &want)?;
+            let found = usable(policy, &mut read).ok();
+            let life = found.map(|found| found.more.take().unwrap_or_default().life);
+            Ok(life.map(|life| ttl_left(&life, false).map_or(Ttl::Never, Ttl::After)))
+        })
+    }
+
+    /// See [`Cache::set`](crate::Cache::set).
+    ///
+    /// # Errors
+    /// As there, and [`InvalidTtl`](ErrorKind::InvalidTtl), [`InvalidTag`](ErrorKind::InvalidTag),
+    /// [`Unsupported`](ErrorKind::Unsupported) for tags.
+    pub fn set<T: Serialize + ?Sized>(self, value: &T) -> Result<bool> {
+        self.on_tagged(|core, policy, name, tags| {
+            let change = core.encode(policy, value, tags)?;
+            core.stored(policy, name, When::Always, change)
+        })
+    }
+
+    /// See [`Cache::set_bytes`](crate::Cache::set_bytes).
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn set_bytes(self, bytes: impl Into<Bytes>) -> Result<bool> {
+        self.on_tagged(|core, policy, name, tags| {
+            let change = core.put(policy, core.format.raw(bytes, CodecId::RAW), tags)?;
+            core.stored(policy, name, When::Always, change)
+        })
+    }
+
+    /// See [`Cache::add`](crate::Cache::add).
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    #[expect(clippy::should_implement_trait, reason = "the field's word for store-if-absent")]
+    pub fn add<T: Serialize + ?Sized>(self, value: &T) -> Result<bool> {
+        self.on_tagged(|core, policy, name, tags| {
+            let change = core.encode(policy, value, tags)?;
+            core.add(policy, name, change)
+        })
+    }
+
+    /// See [`Cache::replace`](crate::Cache::replace).
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn replace<T: Serialize + ?Sized>(self, value: &T) -> Result<bool> {
+        self.on_tagged(|core, policy, name, tags| {
+            let change = core.encode(policy, value, tags)?;
+            core.stored(policy, name, When::Present, change)
+        })
+    }
+
+    /// See [`Cache::swap`](crate::Cache::swap).
+    ///
+    /// # Errors
+    /// As [`set`](Self::set); an outage is an error.
+    pub fn swap<T: Serialize + ?Sized>(self, version: Token, value: &T) -> Result<bool> {
+        self.on_tagged(|core, policy, name, tags| {
+            core.need_versions()?;
+            let change = core.encode(policy, value, tags)?;
+            let strict = Policy { strict: true, ..*policy };
+            core.stored(&strict, name, When::Version(version), change)
+        })
+    }
+
+    /// See [`Cache::delete`](crate::Cache::delete).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn delete(self) -> Result<bool> {
+        self.on(|core, policy, name| core.delete(policy, name))
+    }
+
+    /// See [`Cache::expire`](crate::Cache::expire).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn expire(self, ttl: impl Into<Ttl>) -> Result<bool> {
+        let ttl = ttl.into();
+        self.on(|core, policy, name| {
+            let left = match policy.end(ttl, &core.clock)? {
+                End::Past => return core.delete(policy, name),
+                End::Never => None,
+                End::After(left) => Some(left),
+            };
+            let write = Write::new(name, When::Always, Change::Expire(left));
+            Ok(matches!(core.write(policy, write)?, Wrote::Done(_)))
+        })
+    }
+
+    /// See [`Cache::increment`](crate::Cache::increment).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn increment(self, by: i64) -> Result<i64> {
+        self.on(|core, policy, name| core.increment(policy, name, by))
+    }
+
+    /// See [`Cache::decrement`](crate::Cache::decrement).
+    ///
+    /// # Errors
+    /// As [`increment`](Self::increment).
+    pub fn decrement(self, by: i64) -> Result<i64> {
+        let by = by.checked_neg().ok_or_else(|| {
+            Error::new(ErrorKind::Overflow, "the difference is out of the range of a counter")
+        })?;
+        self.increment(by)
+    }
+
+    /// The value; if there is none, what `loader` returns, stored with the tags and time to live
+    /// given here.
+    ///
+    /// Threads that ask for the same key at once share one run of the loader; loads of different
+    /// keys never wait for each other. If the key is deleted or invalidated while the loader runs,
+    /// its value goes to this caller and is not stored: nobody who asks later gets it. `None` of an
+    /// `Option` is stored as the knowledge that there is no value.
+    ///
+    /// The result has two layers, for `??`: the outer error is the cache's, the inner one yours.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = yokedcache::Cache::memory(10);
+    /// let port: u16 = cache.entry("port").get_or_load(|| "8080".parse())??;
+    /// assert_eq!(port, 8080);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`LoadFailed`](ErrorKind::LoadFailed) if another thread's loader failed meanwhile,
+    /// [`Timeout`](ErrorKind::Timeout) if it took too long, [`Reentrant`](ErrorKind::Reentrant) if
+    /// the loader asks for its own key; else as [`set`](Self::set). An outage is none: the loader
+    /// runs.
+    pub fn get_or_load<T, E>(self, loader: impl FnOnce() -> Result<T, E>) -> Result<Result<T, E>>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        match self.load_frame(false, |_| loader().map(Loaded::Value))? {
+            Ok(Some(value)) => Ok(Ok(value)),
+            Ok(None) => Err(unanswered()),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// The value; if there is none, what `compute` returns. See
+    /// [`get_or_load`](Self::get_or_load).
+    ///
+    /// # Errors
+    /// As there, but for the loader's.
+    pub fn get_or_compute<T>(self, compute: impl FnOnce() -> T) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let Ok(value) = self.get_or_load(|| Ok::<_, Infallible>(compute()))?;
+        Ok(value)
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), with a loader that sees the [`Load`] and says more
+    /// than a value. `None` means that there is no value, and that this is known.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use yokedcache::{Loaded, Ttl};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = yokedcache::Cache::memory(10);
+    /// let body: Option<String> = cache.entry("page:7").load_with(|load| {
+    ///     load.tag("pages")?;
+    ///     let status = 404; // of some request
+    ///     Ok::<_, yokedcache::Error>(match status {
+    ///         404 => Loaded::Negative(Ttl::After(Duration::from_secs(5))),
+    ///         _ => Loaded::Value("...".to_owned()),
+    ///     })
+    /// })??;
+    /// assert_eq!(body, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As there, and [`InvalidArgument`](ErrorKind::InvalidArgument) for
+    /// [`Loaded::NotModified`] without a previous value.
+    pub fn load_with<T, E>(
+        self,
+        loader: impl FnOnce(&mut Load<'_>) -> Result<Loaded<T>, E>,
+    ) -> Result<Result<Option<T>, E>>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        self.load_frame(true, loader)
+    }
+
+    fn load_frame<T, E, F>(self, takes_none: bool, loader: F) -> Result<Result<Option<T>, E>>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce(&mut Load<'_>) -> Result<Loaded<T>, E>,
+    {
+        let Self { view, key, tags, policy } = self;
+        with_name(&view.prefix, key.as_ref(), |name| {
+            let mut frame = Frame::new(&view.core, loader, tags, takes_none);
+            view.core.load(&policy, name, &mut frame)?;
+            frame.answer()
+        })
+    }
+}
+
+/// What a reader of a value wants.
+fn reading(policy: &Policy) -> Want<'static> {
+    Want { slide: policy.sliding, ..Want::VALUE }
+}

@@ -1,0 +1,447 @@
+//! Loading what is missing, once.
+//!
+//! The machinery here is compiled once: a load's types stay in the [`Frame`] of its caller, which
+//! it reaches through the trait [`Loading`].
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::core::{Core, unanswered};
+use super::look::usable;
+use super::ttl::{Policy, Ttl};
+use crate::backend::{
+    Ask, Cause, Change, CodecId, Entry, Found, Grant, Lease, Name, NotDone, Read, Tags, Want, When,
+    Write, Wrote,
+};
+use crate::codec::{Decoded, absent_value};
+use crate::error::{Error, ErrorKind, Result};
+use crate::flight::{Landing, Leader, Role};
+use crate::stats::Count;
+
+/// What a loader found, for [`load_with`](crate::EntryRef::load_with).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded<T> {
+    /// A value, stored as the entry is set.
+    Value(T),
+    /// A value, stored for this long.
+    For(T, Ttl),
+    /// There is none, and that is stored for this long.
+    Negative(Ttl),
+    /// A value for the caller, not stored.
+    Skip(T),
+    /// [`Load::previous`] is still right: it is stored anew.
+    NotModified,
+}
+
+/// A load under way, as its loader sees it.
+#[derive(Debug)]
+pub struct Load<'a> {
+    core: &'a Core,
+    policy: &'a Policy,
+    name: Name<'a>,
+    tags: Tags,
+    right: Right,
+    previous: Option<Entry>,
+}
+
+/// The right to store what is loaded.
+#[derive(Debug)]
+enum Right {
+    Lease(Box<Lease>),
+    /// The backend gives none: what is loaded is simply stored.
+    Unfenced,
+    /// It was lost, or the backend is down: nothing is stored.
+    None,
+}
+
+/// How long others wait for a load where no timeout is set.
+const LOAD_WAIT: Duration = Duration::from_secs(30);
+
+/// How long others wait for a load, in this process and outside, before they give up or take over.
+fn hold(policy: &Policy) -> Duration {
+    policy.timeout.unwrap_or(LOAD_WAIT)
+}
+
+impl Load<'_> {
+    /// The key, without its namespace.
+    pub fn key(&self) -> &str {
+        self.name.rest()
+    }
+
+    /// The stale value this load is to replace, if there is one of this type.
+    pub fn previous<T: DeserializeOwned>(&self) -> Option<T> {
+        self.core.format.value(self.previous.as_ref()?)
+    }
+
+    /// Tags what is loaded. Call it **before** reading the source the tag stands for: an
+    /// invalidation of the tag from then on keeps the value from being stored.
+    ///
+    /// # Errors
+    /// [`InvalidTag`](ErrorKind::InvalidTag).
+    pub fn tag(&mut self, tag: &str) -> Result<()> {
+        self.tags = self.tags.and(&Tags::within(self.name.space(), [tag])?);
+        let Right::Lease(lease) = &self.right else { return Ok(()) };
+        let lease = Ask::Renew { lease, hold: hold(self.policy), tags: &self.tags };
+        let read =
+            self.core.read(self.policy, self.name, &Want { quiet: true, lease, ..Want::VALUE })?;
+        self.right = match granted(read) {
+            Grant::Granted(lease) => Right::Lease(lease),
+            Grant::Busy { .. } | Grant::None => Right::None,
+        };
+        Ok(())
+    }
+}
+
+/// Gives the right back where it was not used: after an error, a panic, or a value not to be stored.
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        if let Right::Lease(lease) = std::mem::replace(&mut self.right, Right::None) {
+            let release = Write::new(self.name, When::Lease(lease), Change::Release);
+            let _ = self.core.write(self.policy, release);
+        }
+    }
+}
+
+fn granted(read: Read) -> Grant {
+    match read {
+        Read::Hit(found) => found.more.map_or(Grant::None, |more| more.grant),
+        Read::Miss(_, grant) => grant,
+        Read::Unanswered | Read::Failed(_) => Grant::None,
+    }
+}
+
+/// The caller's side of a load.
+pub(super) trait Loading {
+    /// Takes a stored entry as the answer, if it is one to this caller.
+    fn accept(&mut self, entry: &Entry) -> bool;
+    /// The tags named up front, checked.
+    fn tags(&mut self, space: &str) -> Result<Tags>;
+    /// Runs the loader and keeps its answer.
+    fn run(&mut self, load: &mut Load<'_>) -> Result<Fill>;
+}
+
+/// What a loader's answer asks for.
+pub(super) enum Fill {
+    /// This change, which stores the value.
+    Store(Change),
+    /// Nothing stored; those who wait may share it.
+    Share(Entry),
+    /// The loader failed.
+    Failed,
+}
+
+impl Core {
+    /// Answers from the cache, from another thread's load, or by loading.
+    pub(super) fn load(
+        &self,
+        policy: &Policy,
+        name: Name<'_>,
+        loading: &mut dyn Loading,
+    ) -> Result<()> {
+        let want = Want { slide: policy.sliding, ..Want::VALUE };
+        let mut read = self.read(policy, name, &want)?;
+        if self.accepted(usable(policy, &mut read), loading) {
+            return Ok(());
+        }
+        let deadline = Instant::now() + hold(policy);
+        loop {
+            match self.flights.enter(name.as_str()) {
+                Role::Reenters => return Err(reentrant()),
+                Role::Leads(leader) => {
+                    let down = matches!(read, Read::Miss(Cause::Down, _));
+                    return self.lead(policy, name, loading, leader, down, deadline);
+                }
+                Role::Joins(flight) => {
+                    let landing = flight.wait(deadline).ok_or_else(late)?;
+                    self.counters.add(Count::Coalesced);
+                    match landing {
+                        Landing::Failed => return Err(load_failed()),
+                        Landing::Value(entry) if loading.accept(&entry) => return Ok(()),
+                        Landing::Value(_) | Landing::Again => {}
+                    }
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(late());
+            }
+            read = self.read(policy, name, &want)?;
+            if usable(policy, &mut read).is_ok_and(|found| loading.accept(&found.entry)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Offers what was found to the caller, and counts.
+    #[inline]
+    fn accepted(&self, found: Result<&mut Found, Cause>, loading: &mut dyn Loading) -> bool {
+        let (accepted, count) = match found {
+            Err(cause) => (false, cause.into()),
+            Ok(found) if !loading.accept(&found.entry) => (false, Count::Undecodable),
+            Ok(found) if found.entry.codec == CodecId::NEGATIVE => (true, Count::NegativeHit),
+            Ok(_) => (true, Count::Hit),
+        };
+        self.counters.add(count);
+        accepted
+    }
+
+    fn lead(
+        &self,
+        policy: &Policy,
+        name: Name<'_>,
+        loading: &mut dyn Loading,
+        mut leader: Leader<'_>,
+        down: bool,
+        deadline: Instant,
+    ) -> Result<()> {
+        let tags = loading.tags(name.space())?;
+        self.need_tags(&tags)?;
+        let mut load = Load { core: self, policy, name, tags, right: Right::None, previous: None };
+        if !down && self.obtain(&mut load, loading, deadline)? {
+            return Ok(());
+        }
+        self.counters.add(Count::Load);
+        let started = Instant::now();
+        let failed = CountOnDrop(self);
+        let fill = loading.run(&mut load);
+        let cost_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let change = match fill {
+            Ok(Fill::Failed) => {
+                leader.land(Landing::Failed);
+                return Ok(());
+            }
+            Err(error) => {
+                leader.land(Landing::Failed);
+                return Err(error);
+            }
+            Ok(Fill::Share(entry)) => {
+                failed.defuse();
+                leader.close();
+                leader.land(self.release(load, entry));
+                return Ok(());
+            }
+            Ok(Fill::Store(change)) => change,
+        };
+        failed.defuse();
+        leader.close();
+        let (landing, stored) = self.fill(load, with_cost(change, cost_ms), down);
+        leader.land(landing);
+        stored
+    }
+
+    /// Obtains the right to store, or an answer that came meanwhile: then true.
+    fn obtain(
+        &self,
+        load: &mut Load<'_>,
+        loading: &mut dyn Loading,
+        deadline: Instant,
+    ) -> Result<bool> {
+        let (policy, fenced) = (load.policy, self.backend.about().can.leases);
+        let mut take = false;
+        loop {
+            let (hold, tags) = (hold(policy), &load.tags);
+            let lease = match (fenced, take) {
+                (false, _) => Ask::No,
+                (true, false) => Ask::Own { hold, stale_too: true, tags },
+                (true, true) => Ask::Take { hold, tags },
+            };
+            let read = self.read(policy, load.name, &Want { lease, ..Want::VALUE })?;
+            if let Read::Hit(found) = &read {
+                let usable = found.entry.schema == policy.schema && !found.stale;
+                if usable && loading.accept(&found.entry) {
+                    return Ok(true);
+                }
+                load.previous = found.stale.then(|| found.entry.clone());
+                if fenced && !take && !found.stale {
+                    take = true;
+                    continue;
+                }
+            }
+            let down = matches!(read, Read::Miss(Cause::Down, _));
+            match granted(read) {
+                Grant::Granted(lease) => load.right = Right::Lease(lease),
+                Grant::None if down || fenced => load.right = Right::None,
+                Grant::None => load.right = Right::Unfenced,
+                Grant::Busy { ask_again_in } => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(late());
+                    }
+                    std::thread::sleep(ask_again_in.min(left));
+                    continue;
+                }
+            }
+            return Ok(false);
+        }
+    }
+
+    /// Stores what was loaded, if nothing overtook it; how to land, and what to tell the caller.
+    fn fill(&self, mut load: Load<'_>, change: Change, down: bool) -> (Landing, Result<()>) {
+        let shared = match &change {
+            Change::Put(entry, _) => Landing::Value(entry.clone()),
+            _ => Landing::Again,
+        };
+        let when = match std::mem::replace(&mut load.right, Right::None) {
+            Right::Lease(lease) => When::Lease(lease),
+            Right::Unfenced => When::Always,
+            // Down: one value for all who wait is better than a stampede to the source.
+            Right::None if down => return (shared, Ok(())),
+            Right::None => {
+                self.counters.add(Count::Overtaken);
+                return (Landing::Again, Ok(()));
+            }
+        };
+        match self.write(load.policy, Write::new(load.name, when, change)) {
+            Ok(Wrote::Not(NotDone::Overtaken)) => {
+                self.counters.add(Count::Overtaken);
+                (Landing::Again, Ok(()))
+            }
+            Ok(_) => {
+                self.counters.add(Count::Set);
+                (shared, Ok(()))
+            }
+            // The caller has its value: a cache that cannot keep it does not take it away.
+            Err(error) if !load.policy.strict => {
+                log::debug!("yokedcache: a loaded value was not stored: {error}");
+                (shared, Ok(()))
+            }
+            Err(error) => (shared, Err(error)),
+        }
+    }
+
+    /// Gives the right back; what was loaded may be shared if nothing overtook it.
+    fn release(&self, mut load: Load<'_>, entry: Entry) -> Landing {
+        let Right::Lease(lease) = std::mem::replace(&mut load.right, Right::None) else {
+            return Landing::Again;
+        };
+        let release = Write::new(load.name, When::Lease(lease), Change::Release);
+        match self.write(load.policy, release) {
+            Ok(Wrote::Done(_)) => Landing::Value(entry),
+            _ => Landing::Again,
+        }
+    }
+}
+
+/// Counts a loader that fails or panics.
+struct CountOnDrop<'a>(&'a Core);
+
+impl CountOnDrop<'_> {
+    fn defuse(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for CountOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.counters.add(Count::LoadError);
+    }
+}
+
+fn with_cost(change: Change, cost_ms: u32) -> Change {
+    match change {
+        Change::Put(entry, life) => Change::Put(Entry { cost_ms, ..entry }, life),
+        other => other,
+    }
+}
+
+fn late() -> Error {
+    Error::new(ErrorKind::Timeout, "another load of this key did not end in time")
+}
+
+fn load_failed() -> Error {
+    Error::new(ErrorKind::LoadFailed, "another thread's load of this key failed")
+}
+
+fn reentrant() -> Error {
+    let what = "this thread is loading this key already: its loader asked for the key itself, or \
+                waits for work (in rayon, say) that loads it";
+    Error::new(ErrorKind::Reentrant, what)
+}
+
+/// The types of one load.
+pub(super) struct Frame<'a, T, E, F, G> {
+    core: &'a Core,
+    loader: Option<F>,
+    tags: Option<G>,
+    answer: Option<Result<Option<T>, E>>,
+    /// Whether the caller takes "there is none" for an answer.
+    takes_none: bool,
+}
+
+impl<'a, T, E, F, G> Frame<'a, T, E, F, G> {
+    pub(super) fn new(core: &'a Core, loader: F, tags: G, takes_none: bool) -> Self {
+        Self { core, loader: Some(loader), tags: Some(tags), answer: None, takes_none }
+    }
+
+    pub(super) fn answer(self) -> Result<Result<Option<T>, E>> {
+        self.answer.ok_or_else(unanswered)
+    }
+}
+
+impl<T, E, F, G> Loading for Frame<'_, T, E, F, G>
+where
+    T: Serialize + DeserializeOwned,
+    F: FnOnce(&mut Load<'_>) -> Result<Loaded<T>, E>,
+    G: IntoIterator<Item: AsRef<str>>,
+{
+    fn tags(&mut self, space: &str) -> Result<Tags> {
+        self.tags.take().map_or(Ok(Tags::NONE), |tags| Tags::within(space, tags))
+    }
+
+    fn accept(&mut self, entry: &Entry) -> bool {
+        let value = match self.core.format.decode(entry) {
+            Decoded::Value(value) => Some(value),
+            Decoded::Negative if self.takes_none => None,
+            Decoded::Negative => match absent_value() {
+                Some(value) => Some(value),
+                None => return false,
+            },
+            Decoded::Undecodable | Decoded::Corrupt => return false,
+        };
+        self.answer = Some(Ok(value));
+        true
+    }
+
+    fn run(&mut self, load: &mut Load<'_>) -> Result<Fill> {
+        let Some(loader) = self.loader.take() else { return Ok(Fill::Failed) };
+        let loaded = match loader(load) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.answer = Some(Err(error));
+                return Ok(Fill::Failed);
+            }
+        };
+        let mut policy = *load.policy;
+        let (entry, value, skip) = match loaded {
+            Loaded::Value(value) => (self.core.format.encode(&value)?, Some(value), false),
+            Loaded::Skip(value) => (self.core.format.encode(&value)?, Some(value), true),
+            Loaded::For(value, ttl) => {
+                (policy.ttl, policy.negative_ttl) = (load.policy.ttl_or_default(ttl), ttl);
+                (self.core.format.encode(&value)?, Some(value), false)
+            }
+            Loaded::Negative(ttl) => {
+                policy.negative_ttl = ttl;
+                (self.core.format.encode(&None::<()>)?, None, false)
+            }
+            Loaded::NotModified => match load.previous.take() {
+                Some(previous) if self.accept(&previous) => {
+                    let change = self.core.put(&policy, previous, load.tags.clone())?;
+                    return Ok(Fill::Store(change));
+                }
+                _ => return Err(nothing_unmodified()),
+            },
+        };
+        let negative = entry.codec == CodecId::NEGATIVE;
+        self.answer = Some(Ok(value));
+        if skip || negative && policy.skip_negative {
+            return Ok(Fill::Share(entry));
+        }
+        self.core.put(&policy, entry, load.tags.clone()).map(Fill::Store)
+    }
+}
+
+fn nothing_unmodified() -> Error {
+    let what = "the loader said not modified, but there is no previous value of this type";
+    Error::new(ErrorKind::InvalidArgument, what)
+}

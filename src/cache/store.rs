@@ -1,0 +1,156 @@
+//! Calls that change one entry.
+
+use serde::Serialize;
+
+use super::core::{Core, unanswered};
+use super::ttl::Policy;
+use crate::backend::{
+    Change, CodecId, Entry, Life, Name, NotDone, Read, Tags, Want, When, Write, Wrote,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::number;
+use crate::stats::Count;
+
+impl Core {
+    /// The change that stores a value.
+    pub(crate) fn encode<T: Serialize + ?Sized>(
+        &self,
+        policy: &Policy,
+        value: &T,
+        tags: Tags,
+    ) -> Result<Change> {
+        self.put(policy, self.format.encode(value)?, tags)
+    }
+
+    /// The change that stores an entry, checked; a removal where nothing is to be stored.
+    pub(crate) fn put(&self, policy: &Policy, entry: Entry, tags: Tags) -> Result<Change> {
+        let negative = entry.codec == CodecId::NEGATIVE;
+        let ttl = if negative { policy.negative_ttl } else { policy.ttl };
+        let life = policy.life(ttl, &self.clock)?;
+        self.need_tags(&tags)?;
+        self.need_room(&entry)?;
+        Ok(match life {
+            Some(life) if !(negative && policy.skip_negative) => {
+                Change::Put(Entry { tags, schema: policy.schema, ..entry }, life)
+            }
+            _ => Change::Remove,
+        })
+    }
+
+    fn need_room(&self, entry: &Entry) -> Result<()> {
+        let about = self.backend.about();
+        let size = entry.value.bytes().len();
+        if about.can.max_value.is_none_or(|most| size <= most) {
+            return Ok(());
+        }
+        let what = format!("the value has {size} bytes, more than {} takes", about.name);
+        Err(Error::new(ErrorKind::TooLarge, what))
+    }
+
+    /// Whether a value was stored.
+    pub(crate) fn stored(
+        &self,
+        policy: &Policy,
+        name: Name<'_>,
+        when: When,
+        change: Change,
+    ) -> Result<bool> {
+        let puts = matches!(change, Change::Put(..));
+        let wrote = self.write(policy, Write::new(name, when, change));
+        self.store_done(policy, puts, wrote)
+    }
+
+    /// What a caller that stores is told: an outage stored nothing, unless the caller is strict.
+    pub(crate) fn store_done(
+        &self,
+        policy: &Policy,
+        puts: bool,
+        wrote: Result<Wrote>,
+    ) -> Result<bool> {
+        match wrote {
+            Ok(Wrote::Done(_)) if puts => {
+                self.counters.add(Count::Set);
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            Err(error) if error.is_transient() && !policy.strict => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores a value if there is none. To the backend an entry of another schema is one; to this
+    /// caller it is not, so it is replaced by version.
+    pub(crate) fn add(&self, policy: &Policy, name: Name<'_>, change: Change) -> Result<bool> {
+        let again = if self.backend.about().can.versions { Some(change.clone()) } else { None };
+        if self.stored(policy, name, When::Absent, change)? {
+            return Ok(true);
+        }
+        let want = Want { head_only: true, token: true, quiet: true, ..Want::VALUE };
+        let (Some(change), Read::Hit(found)) = (again, self.read(policy, name, &want)?) else {
+            return Ok(false);
+        };
+        let token = found.more.and_then(|more| more.token);
+        match token.filter(|_| found.entry.schema != policy.schema && !found.stale) {
+            Some(token) => self.stored(policy, name, When::Version(token), change),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether there was something to delete. An outage is always an error.
+    pub(crate) fn delete(&self, policy: &Policy, name: Name<'_>) -> Result<bool> {
+        let wrote = self.write(policy, Write::new(name, When::Always, Change::Remove))?;
+        let deleted = matches!(wrote, Wrote::Done(_));
+        self.counters.add_many(Count::Delete, u64::from(deleted));
+        Ok(deleted)
+    }
+
+    /// Adds to a counter.
+    pub(crate) fn increment(&self, policy: &Policy, name: Name<'_>, by: i64) -> Result<i64> {
+        let Some(life) = policy.life(policy.ttl, &self.clock)? else {
+            return Err(Error::new(ErrorKind::InvalidTtl, "a counter cannot end in the past"));
+        };
+        if !self.backend.about().can.add {
+            self.need_versions()?;
+            return self.increment_by_swap(policy, name, by, life);
+        }
+        let change = Change::Add { by, from: policy.initial, life };
+        match self.write(policy, Write::new(name, When::Always, change))? {
+            Wrote::Number(number) => Ok(number),
+            _ => Err(unanswered()),
+        }
+    }
+
+    /// The same on a backend without addition: read, and write back if nobody else did.
+    fn increment_by_swap(
+        &self,
+        policy: &Policy,
+        name: Name<'_>,
+        by: i64,
+        life: Life,
+    ) -> Result<i64> {
+        let policy = &Policy { strict: true, ..*policy };
+        let call = policy.call().armed();
+        let want = Want { token: true, meta: true, ..Want::VALUE };
+        loop {
+            call.left()?;
+            let (sum, when, entry, life) = match self.read(policy, name, &want)? {
+                Read::Hit(found) if !found.stale => {
+                    let sum = number::add(Some(&found.entry), policy.initial, by)?;
+                    let more = found.more.unwrap_or_default();
+                    let token = more.token.ok_or_else(unanswered)?;
+                    (sum, When::Version(token), found.entry, more.life)
+                }
+                _ => {
+                    let sum = number::add(None, policy.initial, by)?;
+                    (sum, When::Absent, Entry::new("", CodecId::INT), life)
+                }
+            };
+            let entry = Entry { value: sum.to_string().into(), ..entry };
+            match self.write(policy, Write::new(name, when, Change::Put(entry, life)))? {
+                Wrote::Done(_) => return Ok(sum),
+                Wrote::Not(NotDone::Absent | NotDone::Exists | NotDone::Changed) => {}
+                _ => return Err(unanswered()),
+            }
+        }
+    }
+}

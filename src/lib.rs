@@ -1,0 +1,71 @@
+//! A blocking cache for programs that have threads and no async runtime.
+//!
+//! ```
+//! use std::time::Duration;
+//! use yokedcache::Cache;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cache = Cache::memory(10_000);
+//!
+//! cache.set("user:1", "Ann")?;
+//! let name: Option<String> = cache.get("user:1")?;
+//!
+//! let name: String = cache
+//!     .entry("user:2")
+//!     .ttl(Duration::from_secs(60))
+//!     .tags(["users"])
+//!     .get_or_load(|| Ok::<_, std::io::Error>("Bob".to_owned()))??;
+//!
+//! cache.invalidate_tags(["users"])?;
+//! cache.invalidate_pattern("user:*")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Cache`] is the typed front over a [`Backend`]: values are anything `serde` knows, keys are
+//! strings, and entries have a [time to live](Ttl), tags, and a place in the order of use.
+//! [`Memory`] keeps entries in this process. A backend of your own needs five methods; see
+//! [`backend`].
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `fuzzy` (default) | `Cache::fuzzy_search` and `Cache::search` |
+//! | `msgpack` | the codec `MessagePack` |
+//! | `compression` | compression of large values with lz4 or zstd |
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
+pub mod backend;
+mod cache;
+mod clock;
+mod codec;
+mod error;
+mod flight;
+#[cfg(feature = "fuzzy")]
+mod fuzzy;
+mod key;
+mod number;
+mod pattern;
+mod stats;
+mod sync;
+mod tag;
+mod value;
+
+pub use backend::memory::{Memory, Reason};
+pub use backend::{Backend, Cause, Removed, Tags, Token};
+pub use cache::{Cache, CacheBuilder, DryRun, EntryRef, Hit, Load, Loaded, Lookup, Ttl, Typed};
+#[cfg(feature = "fuzzy")]
+pub use cache::{Match, Search};
+pub use clock::{Clock, ManualClock};
+#[cfg(feature = "compression")]
+pub use codec::Compression;
+#[cfg(feature = "msgpack")]
+pub use codec::MessagePack;
+pub use codec::{Codec, Json};
+pub use erased_serde;
+pub use error::{Error, ErrorKind, Result};
+pub use key::MAX_KEY;
+pub use pattern::Pattern;
+pub use stats::{BackendStats, Misses, Stats};

@@ -1,0 +1,60 @@
+//! The tags of an entry.
+
+use std::sync::Arc;
+
+use crate::error::{ErrorKind, Result};
+use crate::key;
+
+/// The full names of an entry's tags, each once. A cheap clone; an untagged entry holds nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+// One thin pointer: each entry holds one, and most are null.
+pub struct Tags(Option<Arc<Box<[Box<str>]>>>);
+
+impl Tags {
+    /// No tags.
+    pub const NONE: Self = Self(None);
+
+    /// The tags with these full names, repetitions dropped.
+    pub fn new<S: AsRef<str>>(full_names: impl IntoIterator<Item = S>) -> Self {
+        let mut tags: Vec<Box<str>> = Vec::new();
+        for name in full_names {
+            if !tags.iter().any(|tag| **tag == *name.as_ref()) {
+                tags.push(name.as_ref().into());
+            }
+        }
+        Self((!tags.is_empty()).then(|| Arc::new(tags.into())))
+    }
+
+    /// Tags in a namespace, checked.
+    pub(crate) fn within<S: AsRef<str>>(
+        prefix: &str,
+        names: impl IntoIterator<Item = S>,
+    ) -> Result<Self> {
+        let mut names = names.into_iter().peekable();
+        if names.peek().is_none() {
+            return Ok(Self::NONE);
+        }
+        let names = key::Names::new(prefix, names, ErrorKind::InvalidTag)?;
+        Ok(Self::new(names.to_vec().iter().map(key::Name::as_str)))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The full names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.as_deref().map_or(&[][..], |tags| tags).iter().map(|tag| &**tag)
+    }
+
+    /// Whether the tag with this full name is among them.
+    pub fn contains(&self, full_name: &str) -> bool {
+        self.iter().any(|tag| tag == full_name)
+    }
+
+    /// Both sets together.
+    pub fn and(&self, more: &Self) -> Self {
+        if more.is_empty() { self.clone() } else { Self::new(self.iter().chain(more.iter())) }
+    }
+}
