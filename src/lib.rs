@@ -69,3 +69,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use key::MAX_KEY;
 pub use pattern::Pattern;
 pub use stats::{BackendStats, Misses, Stats};
+pub use tag::{And, Either};

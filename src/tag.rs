@@ -1,5 +1,6 @@
 //! The tags of an entry.
 
+use std::iter::{Chain, Map, Once, once};
 use std::sync::Arc;
 
 use crate::error::{ErrorKind, Result};
@@ -56,5 +57,39 @@ impl Tags {
     /// Both sets together.
     pub fn and(&self, more: &Self) -> Self {
         if more.is_empty() { self.clone() } else { Self::new(self.iter().chain(more.iter())) }
+    }
+}
+
+/// Tags and one more, of whatever type of string each is. Made by
+/// [`EntryRef::tag`](crate::EntryRef::tag).
+#[derive(Clone, Debug)]
+pub struct And<G, S>(pub(crate) G, pub(crate) S);
+
+/// A string of one of two types.
+#[derive(Clone, Debug)]
+pub enum Either<A, B> {
+    /// The first type.
+    One(A),
+    /// The second type.
+    Other(B),
+}
+
+impl<A: AsRef<str>, B: AsRef<str>> AsRef<str> for Either<A, B> {
+    fn as_ref(&self) -> &str {
+        match self {
+            Self::One(tag) => tag.as_ref(),
+            Self::Other(tag) => tag.as_ref(),
+        }
+    }
+}
+
+impl<G: IntoIterator, S> IntoIterator for And<G, S> {
+    type Item = Either<G::Item, S>;
+    type IntoIter =
+        Chain<Map<G::IntoIter, fn(G::Item) -> Either<G::Item, S>>, Once<Either<G::Item, S>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let one: fn(G::Item) -> Self::Item = Either::One;
+        self.0.into_iter().map(one).chain(once(Either::Other(self.1)))
     }
 }

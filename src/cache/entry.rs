@@ -1,7 +1,7 @@
 //! One key with settings for one call.
 
 use std::convert::Infallible;
-use std::iter::{Chain, Empty, Once, empty, once};
+use std::iter::{Empty, empty};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::ttl::{End, Policy, Ttl};
 use crate::backend::{Change, CodecId, Name, Read, Tags, Token, Want, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::with_name;
+use crate::tag::And;
 
 /// One key, its tags, and settings for one call. Made by [`Cache::entry`](crate::Cache::entry).
 ///
@@ -64,12 +65,8 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     }
 
     /// Tags what is stored with one more tag.
-    pub fn tag<S>(self, tag: S) -> EntryRef<'c, K, Chain<G::IntoIter, Once<S>>>
-    where
-        G: IntoIterator<Item = S>,
-        S: AsRef<str>,
-    {
-        let tags = self.tags.into_iter().chain(once(tag));
+    pub fn tag<S: AsRef<str>>(self, tag: S) -> EntryRef<'c, K, And<G, S>> {
+        let tags = And(self.tags, tag);
         EntryRef { view: self.view, key: self.key, tags, policy: self.policy }
     }
 

@@ -1,0 +1,145 @@
+//! One suite for every backend: the same behaviour everywhere, or a difference its capabilities
+//! declare.
+//!
+//! Each case is a function over a [`Rig`], which makes caches over one backend and moves its time.
+//! `suite!` makes a module of tests for a backend, so that a failure names both.
+
+mod conformance {
+    pub mod atomics;
+    pub mod batches;
+    pub mod input;
+    pub mod invalidation;
+    pub mod loads;
+    pub mod rig;
+    pub mod ttl;
+    pub mod values;
+}
+
+use conformance::rig::Rig;
+
+macro_rules! cases {
+    ($rig:expr; $($module:ident: $($case:ident),* $(,)?;)*) => {
+        $(mod $module {
+            $(#[test]
+            fn $case() {
+                $crate::conformance::$module::$case(&$rig);
+            })*
+        })*
+    };
+}
+
+macro_rules! suite {
+    ($backend:ident, $rig:expr) => {
+        mod $backend {
+            cases! { $rig;
+                values:
+                    every_kind_of_bytes_comes_back,
+                    every_kind_of_value_comes_back,
+                    falsy_values_are_hits,
+                    none_is_a_negative_entry,
+                    what_a_caller_changes_stays_its_own,
+                    keys_differ_by_case_and_spelling,
+                    any_utf8_is_a_key,
+                    delete_tells_whether_there_was_something,
+                    exists_sees_what_get_sees,
+                    overwriting_replaces_value_tags_and_ttl,
+                    another_schema_is_a_miss_and_is_overwritten,
+                    a_value_of_another_type_is_a_miss_with_its_cause,
+                    lookup_tells_hits_negatives_and_misses_apart,
+                    get_arc_decodes_once_where_values_live_in_this_process,
+                    get_arc_follows_changes,
+                    namespaces_are_prefixes,
+                    whole_numbers_are_stored_as_text,
+                    typed_views_share_the_cache,
+                    statistics_count_what_happened;
+                ttl:
+                    an_entry_lives_to_the_last_unit_before_its_end,
+                    the_default_ttl_applies,
+                    never_ends_a_default_ttl,
+                    an_end_in_the_past_removes_the_older_value,
+                    a_ttl_of_zero_is_an_error_and_changes_nothing,
+                    long_lives_are_kept,
+                    expire_gives_a_new_end_and_keeps_value_and_tags,
+                    touch_gives_the_default_end,
+                    ttl_tells_what_is_left,
+                    looking_does_not_slide,
+                    a_sliding_entry_ends_at_its_cap,
+                    jitter_spreads_ends_within_its_window,
+                    a_stale_entry_is_absent_to_all_but_lookup,
+                    negative_entries_have_a_ttl_of_their_own;
+                atomics:
+                    add_stores_only_what_is_absent,
+                    of_many_adders_one_wins,
+                    an_expired_entry_can_be_added_again,
+                    an_entry_of_another_schema_can_be_added_again,
+                    replace_stores_only_over_what_is_there,
+                    counters_begin_at_their_initial_value,
+                    concurrent_increments_are_all_counted,
+                    a_counter_keeps_its_ttl,
+                    what_is_no_number_is_left_alone,
+                    a_counter_does_not_wrap_around,
+                    swap_needs_the_version_read,
+                    swap_refuses_a_deleted_and_added_entry,
+                    of_many_swappers_one_wins;
+                batches:
+                    get_many_answers_each_key_in_order,
+                    lookup_many_tells_causes,
+                    set_many_and_delete_many_do_each_key,
+                    a_value_that_cannot_be_stored_fails_alone,
+                    a_bad_key_refuses_the_batch_before_it_begins,
+                    empty_batches_do_nothing;
+                invalidation:
+                    a_tag_takes_its_entries_and_no_others,
+                    any_of_and_all_of,
+                    retagging_drops_the_old_tags,
+                    what_is_stored_after_an_invalidation_stays,
+                    tags_belong_to_their_namespace,
+                    a_pattern_takes_exactly_what_matches,
+                    patterns_stay_in_their_namespace,
+                    a_regex_sees_the_key_without_its_namespace,
+                    a_dry_run_names_what_would_go_and_removes_nothing,
+                    clearing_a_namespace_leaves_the_others,
+                    clearing_a_parent_clears_its_children,
+                    keys_lists_live_keys_sorted,
+                    scanning_may_use_the_cache_and_stop,
+                    a_hundred_thousand_entries_under_one_tag_go;
+                loads:
+                    a_missing_value_is_loaded_and_kept,
+                    a_cached_none_is_not_loaded_again,
+                    skip_negative_stores_nothing,
+                    a_loaders_error_is_the_callers_and_stores_nothing,
+                    loaded_says_ttl_negative_and_skip,
+                    a_loader_can_revalidate_a_stale_value,
+                    not_modified_needs_a_previous_value,
+                    tags_of_a_load_invalidate_it,
+                    many_threads_load_once,
+                    waiters_of_a_failed_load_get_an_error_and_the_next_loads,
+                    a_panic_frees_the_key,
+                    a_loader_may_load_other_keys,
+                    a_loader_that_loads_its_own_key_gets_an_error,
+                    different_keys_never_wait_for_each_other,
+                    waiting_ends_at_the_timeout,
+                    a_load_overtaken_by_delete_is_not_stored,
+                    a_load_overtaken_by_set_is_not_stored,
+                    a_load_overtaken_by_its_tag_is_not_stored,
+                    a_load_overtaken_by_a_late_tag_is_not_stored,
+                    a_load_overtaken_by_a_pattern_is_not_stored,
+                    a_load_overtaken_by_clear_is_not_stored,
+                    two_caches_over_one_backend_load_once,
+                    an_undecodable_value_is_loaded_anew;
+                input:
+                    an_empty_key_is_refused_everywhere,
+                    a_key_that_is_too_long_is_refused,
+                    bad_tags_are_refused,
+                    bad_patterns_are_refused,
+                    a_value_that_cannot_be_encoded_is_refused,
+                    bad_searches_are_refused,
+                    fuzzy_search_finds_misspelt_keys,
+                    fuzzy_search_has_scopes_and_limits;
+            }
+        }
+    };
+}
+
+suite!(memory, crate::Rig::memory(100_000));
+suite!(memory_in_one_shard, crate::Rig::memory(2_000));

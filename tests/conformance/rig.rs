@@ -1,0 +1,71 @@
+//! A backend under test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use yokedcache::backend::{Backend, Can};
+use yokedcache::{Cache, CacheBuilder, ManualClock, Memory};
+
+/// Makes caches over one instance of a backend, and moves its time.
+pub struct Rig {
+    backend: Arc<dyn Backend>,
+    clock: Option<ManualClock>,
+}
+
+impl Rig {
+    /// Memory on a manual clock.
+    pub fn memory(max_size: usize) -> Self {
+        let clock = ManualClock::new();
+        let memory = Memory::builder().max_size(max_size).clock(&clock).build().unwrap();
+        Self { backend: Arc::new(memory), clock: Some(clock) }
+    }
+
+    /// A backend that lives by the system's time.
+    #[allow(dead_code)]
+    pub fn on_real_time(backend: impl Backend) -> Self {
+        Self { backend: Arc::new(backend), clock: None }
+    }
+
+    pub fn builder(&self) -> CacheBuilder {
+        let builder = Cache::builder(self.backend.clone());
+        match &self.clock {
+            Some(clock) => builder.clock(clock),
+            None => builder,
+        }
+    }
+
+    pub fn cache(&self) -> Cache {
+        self.builder().build().unwrap()
+    }
+
+    pub fn can(&self) -> Can {
+        self.backend.about().can
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        match &self.clock {
+            Some(clock) => clock.advance(time),
+            None => std::thread::sleep(time),
+        }
+    }
+
+    /// The wall time by which ends are told.
+    pub fn wall(&self) -> std::time::SystemTime {
+        self.clock.as_ref().map_or_else(std::time::SystemTime::now, ManualClock::wall)
+    }
+
+    /// Whether time stands still between two lines of a test.
+    pub fn is_exact(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// A span that is long enough to be told apart on this backend, and short to wait for.
+    pub fn unit(&self) -> Duration {
+        if self.is_exact() {
+            Duration::from_secs(10)
+        } else {
+            self.can().ttl_step.max(Duration::from_millis(40))
+        }
+    }
+}
