@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use crate::backend::Entry;
-use crate::sync::{Condvar, Mutex, wait_until};
+use crate::sync::{Condvar, Mutex, ThreadId, current, wait_until};
 
 const SHARDS: usize = 16;
 
@@ -66,11 +65,11 @@ impl Flights {
     pub(crate) fn enter<'a>(&'a self, key: &'a str) -> Role<'a> {
         let mut flights = self.shard(key).lock();
         if let Some(flight) = flights.get(key) {
-            let own = flight.leader == thread::current().id();
+            let own = flight.leader == current().id();
             return if own { Role::Reenters } else { Role::Joins(flight.clone()) };
         }
         let flight = Arc::new(Flight {
-            leader: thread::current().id(),
+            leader: current().id(),
             landed: Mutex::new(None),
             landing: Condvar::new(),
         });

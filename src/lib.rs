@@ -48,6 +48,8 @@ mod fuzzy;
 mod key;
 mod number;
 mod pattern;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod stats;
 mod sync;
 mod tag;

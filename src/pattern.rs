@@ -81,6 +81,25 @@ impl Pattern {
         Self { space: prefix.into(), rest: Rest::All }
     }
 
+    /// A glob that matches this text and nothing else.
+    ///
+    /// ```
+    /// use yokedcache::Pattern;
+    ///
+    /// let folder = Pattern::glob(&format!("{}/*", Pattern::escape("[old]*")));
+    /// assert!(folder.is_ok_and(|folder| folder.matches("[old]*/x") && !folder.matches("o/x")));
+    /// ```
+    pub fn escape(text: &str) -> String {
+        let mut glob = String::with_capacity(text.len());
+        for character in text.chars() {
+            if matches!(character, '*' | '?' | '[' | ']' | '^' | '-' | '\\') {
+                glob.push('\\');
+            }
+            glob.push(character);
+        }
+        glob
+    }
+
     /// The same pattern for the keys of a namespace, whose characters mean themselves.
     pub fn within(&self, space: &str) -> Self {
         Self { space: [space, &self.space].concat().into(), rest: self.rest.clone() }
@@ -277,6 +296,15 @@ mod tests {
             for key in *others {
                 assert!(!pattern.matches(key), "{glob} should not match {key}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_text_matches_itself_and_nothing_else(a in r"[a*?\[\]\\^-]{1,5}", b in r"[a*?\[\]\\^-]{1,5}") {
+            let pattern = Pattern::glob(&Pattern::escape(&a)).unwrap();
+            prop_assert_eq!(pattern.matches(&b), a == b);
+            prop_assert!(pattern.matches(&a));
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Stats {
     pub negative_hits: u64,
     /// Reads that found nothing, by cause.
     pub misses: Misses,
-    /// Entries stored, by whatever call.
+    /// Values stored, by whatever call; counters do not count here.
     pub sets: u64,
     /// Entries deleted by key.
     pub deletes: u64,
@@ -62,7 +62,7 @@ impl Stats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Misses {
-    /// Never stored, deleted, or evicted.
+    /// Never stored, deleted, evicted, or expired and freed since.
     pub absent: u64,
     /// Its time had come.
     pub expired: u64,

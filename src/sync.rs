@@ -17,8 +17,14 @@ pub(crate) fn wait_until<'a, T>(
     (guard, timed_out)
 }
 
+#[cfg(not(shuttle))]
+pub(crate) use std::thread::{ThreadId, current};
+
 #[cfg(shuttle)]
-pub(crate) use shuttle::sync::{Condvar, MutexGuard};
+pub(crate) use shuttle::{
+    sync::{Condvar, MutexGuard},
+    thread::{ThreadId, current},
+};
 
 /// shuttle's mutex behind parking_lot's signature.
 #[cfg(shuttle)]

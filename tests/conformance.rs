@@ -11,9 +11,15 @@ mod conformance {
     pub mod invalidation;
     pub mod loads;
     pub mod rig;
+    #[cfg(feature = "fuzzy")]
+    pub mod search;
     pub mod ttl;
     pub mod values;
 }
+
+#[path = "../examples/custom_backend.rs"]
+#[allow(dead_code)]
+mod custom;
 
 use conformance::rig::Rig;
 
@@ -66,6 +72,7 @@ macro_rules! suite {
                     a_sliding_entry_ends_at_its_cap,
                     jitter_spreads_ends_within_its_window,
                     a_stale_entry_is_absent_to_all_but_lookup,
+                    expire_moves_the_stale_end_along,
                     negative_entries_have_a_ttl_of_their_own;
                 atomics:
                     add_stores_only_what_is_absent,
@@ -132,7 +139,11 @@ macro_rules! suite {
                     a_key_that_is_too_long_is_refused,
                     bad_tags_are_refused,
                     bad_patterns_are_refused,
-                    a_value_that_cannot_be_encoded_is_refused,
+                    a_value_that_cannot_be_encoded_is_refused;
+            }
+            #[cfg(feature = "fuzzy")]
+            cases! { $rig;
+                search:
                     bad_searches_are_refused,
                     fuzzy_search_finds_misspelt_keys,
                     fuzzy_search_has_scopes_and_limits;
@@ -143,3 +154,5 @@ macro_rules! suite {
 
 suite!(memory, crate::Rig::memory(100_000));
 suite!(memory_in_one_shard, crate::Rig::memory(2_000));
+// A stranger's backend, written from the docs, without tags and leases.
+suite!(custom_backend, crate::Rig::on_real_time(crate::custom::Sorted::new()));

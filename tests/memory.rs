@@ -71,7 +71,7 @@ fn a_cache_holds_exactly_what_it_is_told_to() {
         assert_eq!((stats.entries, stats.evicted), (Some(max_size as u64), 0), "{max_size}");
         for number in 0..3 * max_size {
             cache.set(format!("n{number}"), &number).unwrap();
-            if number % 997 == 0 {
+            if number.is_multiple_of(997) {
                 assert_eq!(cache.stats().backend.entries, Some(max_size as u64));
             }
         }
@@ -433,8 +433,8 @@ fn hammer(cache: &Cache, mut seed: u64) {
             }
             10 => drop(cache.delete(&key).unwrap()),
             11 => drop(cache.expire(&key, Duration::from_micros(1 + seed % 2_000)).unwrap()),
-            12 if seed % 50 == 0 => drop(cache.invalidate_tags([&tag]).unwrap()),
-            13 if seed % 500 == 0 => drop(cache.invalidate_pattern("k1*").unwrap()),
+            12 if seed.is_multiple_of(50) => drop(cache.invalidate_tags([&tag]).unwrap()),
+            13 if seed.is_multiple_of(500) => drop(cache.invalidate_pattern("k1*").unwrap()),
             14 => assert_eq!(cache.get_or_compute(&key, || key.clone()).unwrap(), key),
             _ => drop(cache.add(&key, &key).unwrap()),
         }

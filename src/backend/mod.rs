@@ -5,20 +5,90 @@
 //! [`scan`](Backend::scan). Bytes go in and out; keys, codecs, loading, statistics and the policy
 //! for failures are the cache's.
 //!
+//! ```
+//! use std::collections::HashMap;
+//! use std::ops::ControlFlow;
+//! use std::sync::Mutex;
+//! use yokedcache::backend::*;
+//! use yokedcache::{Cache, Error, Pattern, Result};
+//!
+//! /// Entries without end, and nothing else.
+//! #[derive(Debug, Default)]
+//! struct Tiny(Mutex<HashMap<String, Entry>>);
+//!
+//! impl Backend for Tiny {
+//!     fn about(&self) -> About {
+//!         About::new("tiny", Can::new())
+//!     }
+//!     fn read(&self, _: Call, keys: &[Name], _: &Want, out: &mut [Read]) -> Result<()> {
+//!         let entries = self.0.lock().unwrap();
+//!         for (key, out) in keys.iter().zip(out) {
+//!             *out = match entries.get(key.as_str()) {
+//!                 Some(entry) => Read::Hit(Found::new(entry.clone())),
+//!                 None => Read::Miss(Cause::Absent, Grant::None),
+//!             };
+//!         }
+//!         Ok(())
+//!     }
+//!     fn write(&self, _: Call, writes: &mut [Write], out: &mut [Wrote]) -> Result<()> {
+//!         let mut entries = self.0.lock().unwrap();
+//!         for (write, out) in writes.iter().zip(out) {
+//!             *out = match (&write.when, &write.change) {
+//!                 (When::Always, Change::Put(entry, Life { hard: None, soft: None, idle: None, .. })) => {
+//!                     entries.insert(write.key.as_str().to_owned(), entry.clone());
+//!                     Wrote::Done(None)
+//!                 }
+//!                 (When::Always, Change::Remove) => match entries.remove(write.key.as_str()) {
+//!                     Some(_) => Wrote::Done(None),
+//!                     None => Wrote::Not(NotDone::Absent),
+//!                 },
+//!                 _ => Wrote::Failed(Error::unsupported("tiny", "this change")),
+//!             };
+//!         }
+//!         Ok(())
+//!     }
+//!     fn invalidate(&self, _: Call, _: &Scope) -> Result<Removed> {
+//!         Err(Error::unsupported("tiny", "invalidation"))
+//!     }
+//!     fn scan(
+//!         &self,
+//!         _: Call,
+//!         _: &Pattern,
+//!         _: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
+//!     ) -> Result<()> {
+//!         Err(Error::unsupported("tiny", "listing keys"))
+//!     }
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! let cache = Cache::builder(Tiny::default()).build()?;
+//! cache.set("k", "v")?;
+//! assert_eq!(cache.get::<String>("k")?.as_deref(), Some("v"));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What a backend answers for
 //!
 //! - **Names.** [`Name::as_str`] is unique: store under it. Tags are names, too.
-//! - **Time.** An entry past its hard end is absent. One past its soft end is a hit marked `stale`,
-//!   and absent to [`When::Absent`], [`When::Present`] and [`Change::Add`].
-//! - **Atomicity.** Each write of a batch by itself; writes to one key in the order given.
+//! - **Time.** An entry past its hard end is absent, and so is one that nobody slid within its
+//!   [idle](Life::idle) time. One past its soft end is a hit marked `stale`, and absent to
+//!   [`When::Absent`], [`When::Present`], [`Change::Expire`], [`Change::Add`] and `scan`.
+//! - **Atomicity.** Each write of a batch by itself; writes to one key in the order given. Every
+//!   write of a value gives it a version no other had, also after a removal.
 //! - **Fencing.** With [`Can::leases`]: no lease given before a call to `invalidate`, or before a
-//!   write to the key, may fill once that call has returned.
+//!   write to the key, may fill once that call has returned. Without them the cache asks for none
+//!   ([`Ask::No`]) and stores what it loaded unconditionally.
 //! - **Slots.** `out` has as many slots as there are keys or writes, all `Unanswered`. Trouble with
-//!   one key goes into its slot; `Err` means nothing is known of any.
-//! - **Refusals.** What a backend cannot do it refuses with
+//!   one key, a refusal too, goes into its slot; `Err` means nothing is known of any.
+//! - **What is asked for.** With [`Want::meta`], [`Want::token`] or a lease asked for, a hit has its
+//!   [`More`]. To fill in more than was asked for does no harm.
+//! - **Deadlines.** [`Call`] bounds waiting and I/O. A backend that does neither may ignore it.
+//! - **Refusals.** What a backend cannot do, and variants it does not know, it refuses with
 //!   [`Error::unsupported`](crate::Error::unsupported), and says so in [`Can`].
 //!
-//! `examples/custom_backend.rs` is a complete one in about a hundred lines.
+//! `examples/custom_backend.rs` is a complete one in about 160 lines, without tags and leases. The
+//! structs here that may grow are made with `new` or `default`, and their fields set.
 
 use std::fmt::Debug;
 use std::ops::ControlFlow;

@@ -41,7 +41,8 @@ pub struct Can {
     pub scan: bool,
     /// Reads give a [`Token`], and writes under [`When::Version`] are atomic.
     pub versions: bool,
-    /// [`Ask::Own`] and its kin are honoured, so that loads are fenced against invalidations.
+    /// [`Ask::Own`] and its kin are honoured. Without, a value whose load an invalidation overtook
+    /// is stored all the same: in that backend promises about invalidation hold for plain writes.
     pub leases: bool,
     /// [`Change::Add`] is atomic. Without it the cache adds by compare-and-swap.
     pub add: bool,
@@ -249,7 +250,7 @@ pub struct Want<'a> {
     pub share: bool,
     /// Leave no trace: no recency, no sliding.
     pub quiet: bool,
-    /// Put the end of the entry so far off, within its hard limit.
+    /// Put the idle end of a fresh entry so far off, within its hard end, whether it had one or not.
     pub slide: Option<Duration>,
     /// The right to fill the key.
     pub lease: Ask<'a>,
@@ -434,7 +435,7 @@ impl fmt::Debug for Origin {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cause {
-    /// Never stored, deleted, or evicted.
+    /// Never stored, deleted, evicted, or expired and freed since.
     Absent,
     /// Its time had come.
     Expired,
@@ -469,7 +470,8 @@ impl<'a> Write<'a> {
     }
 }
 
-/// The condition of a write. Stale and expired entries count as absent.
+/// The condition of a write. Expired entries count as absent, stale ones too unless it says
+/// otherwise.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum When {
@@ -479,7 +481,7 @@ pub enum When {
     Absent,
     /// Only if there is one.
     Present,
-    /// Only if the entry is the one read.
+    /// Only if the entry is the one read, stale or not.
     Version(Token),
     /// Only if nothing overtook the right to fill.
     Lease(Box<Lease>),
@@ -489,9 +491,10 @@ pub enum When {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Change {
-    /// Stores an entry. The age in its life is not used.
+    /// Stores an entry, written now whatever the age in its life.
     Put(Entry, Life),
-    /// Gives the entry a new end (none, if `None`), from now; value and tags stay.
+    /// Gives the entry a new end (none, if `None`), from now; value, tags and version stay. A soft
+    /// end moves there, and the hard end stays as far behind it as it was; an idle end goes.
     Expire(Option<Duration>),
     /// Removes the entry.
     Remove,
@@ -518,7 +521,8 @@ pub enum Wrote {
     Done(Option<Token>),
     /// Done, and the number is this now.
     Number(i64),
-    /// The condition did not hold. Nothing was changed.
+    /// The condition did not hold, or there was no entry to remove or to give a new end to. A stale
+    /// entry is removed, and counts as none; otherwise nothing was changed.
     Not(NotDone),
     /// This key failed; others may not have.
     Failed(Error),
@@ -554,7 +558,7 @@ pub enum Scope<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Removed {
-    /// How many entries went, where that is known.
+    /// How many entries went, where that is known; stale and expired ones may count.
     pub entries: Option<u64>,
     /// It is only noted so far and will be carried out when the backend can be reached.
     pub pending: bool,

@@ -297,8 +297,9 @@ impl Core {
                 self.counters.add(Count::Overtaken);
                 (Landing::Again, Ok(()))
             }
-            Ok(_) => {
-                self.counters.add(Count::Set);
+            Ok(wrote) => {
+                let stored = matches!((&shared, wrote), (Landing::Value(_), Wrote::Done(_)));
+                self.counters.add_many(Count::Set, u64::from(stored));
                 (shared, Ok(()))
             }
             // The caller has its value: a cache that cannot keep it does not take it away.
@@ -312,8 +313,10 @@ impl Core {
 
     /// Gives the right back; what was loaded may be shared if nothing overtook it.
     fn release(&self, mut load: Load<'_>, entry: Entry) -> Landing {
-        let Right::Lease(lease) = std::mem::replace(&mut load.right, Right::None) else {
-            return Landing::Again;
+        let lease = match std::mem::replace(&mut load.right, Right::None) {
+            Right::Lease(lease) => lease,
+            Right::Unfenced => return Landing::Value(entry),
+            Right::None => return Landing::Again,
         };
         let release = Write::new(load.name, When::Lease(lease), Change::Release);
         match self.write(load.policy, release) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -129,6 +130,24 @@ impl<T: Serialize + DeserializeOwned> Typed<T> {
         loader: impl FnOnce() -> Result<T, E>,
     ) -> Result<Result<T, E>> {
         self.cache.get_or_load(key, loader)
+    }
+
+    /// See [`Cache::get_or_compute`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_or_compute(&self, key: impl AsRef<str>, compute: impl FnOnce() -> T) -> Result<T> {
+        self.cache.get_or_compute(key, compute)
+    }
+}
+
+impl<T: DeserializeOwned + Send + Sync + 'static> Typed<T> {
+    /// See [`Cache::get_arc`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_arc(&self, key: impl AsRef<str>) -> Result<Option<Arc<T>>> {
+        self.cache.get_arc(key)
     }
 }
 

@@ -227,6 +227,15 @@ pub fn a_stale_entry_is_absent_to_all_but_lookup(rig: &Rig) {
     assert!(matches!(cache.lookup::<String>("k").unwrap(), Lookup::Miss(_)), "past its hard end");
 }
 
+pub fn expire_moves_the_stale_end_along(rig: &Rig) {
+    let (cache, unit) = (rig.cache(), rig.unit());
+    cache.entry("k").ttl(unit * 50).stale_for(unit * 50).set("v").unwrap();
+    assert!(cache.expire("k", unit).unwrap());
+    rig.pass(unit * 2);
+    assert!(!cache.exists("k").unwrap());
+    assert!(matches!(cache.lookup::<String>("k").unwrap(), Lookup::Hit(hit) if hit.stale));
+}
+
 pub fn negative_entries_have_a_ttl_of_their_own(rig: &Rig) {
     let unit = rig.unit();
     let cache = rig.builder().default_ttl(unit * 10).negative_ttl(unit).build().unwrap();

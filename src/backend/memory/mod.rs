@@ -142,8 +142,9 @@ impl Default for MemoryBuilder {
 impl MemoryBuilder {
     /// The most entries it holds. Default 10,000.
     ///
-    /// Up to 2,047 entries the order of eviction is exactly least recently used. Larger caches are
-    /// sharded, and the order is exact within each shard.
+    /// Up to 2,047 entries, or below 2 MiB of [`max_bytes`](Self::max_bytes), the order of eviction
+    /// is exactly least recently used. Larger caches are sharded, and an entry read since it was
+    /// last looked at for eviction is passed over (second chance).
     ///
     /// # Errors
     /// [`build`](Self::build) refuses 0.
