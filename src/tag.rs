@@ -44,6 +44,11 @@ impl Tags {
         self.0.is_none()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.as_deref().map_or(0, |tags| tags.len())
+    }
+
     /// The full names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         self.0.as_deref().map_or(&[][..], |tags| tags).iter().map(|tag| &**tag)

@@ -94,6 +94,7 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+pub mod envelope;
 pub mod memory;
 mod types;
 
