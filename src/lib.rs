@@ -72,3 +72,8 @@ pub use key::MAX_KEY;
 pub use pattern::Pattern;
 pub use stats::{BackendStats, Misses, Stats};
 pub use tag::{And, Either};
+
+/// Keeps the tour in the README true.
+#[cfg(all(doctest, feature = "fuzzy"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

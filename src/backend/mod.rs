@@ -94,17 +94,22 @@ use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+mod about;
+mod entry;
 pub mod envelope;
 pub mod memory;
-mod types;
+mod read;
+mod token;
+mod write;
 
 pub use crate::key::Name;
 pub use crate::tag::Tags;
 pub use crate::value::Value;
-pub use types::{
-    About, Ask, Call, Can, Cause, Change, CodecId, Entry, Found, Grant, Lease, Life, More, NotDone,
-    Origin, Packing, Read, Removed, Scope, TagVersion, Token, Want, When, Write, Wrote,
-};
+pub use about::{About, Call, Can};
+pub use entry::{CodecId, Entry, Life, Packing};
+pub use read::{Ask, Cause, Found, Grant, More, Read, Want};
+pub use token::{Lease, Origin, TagVersion, Token};
+pub use write::{Change, NotDone, Removed, Scope, When, Write, Wrote};
 
 use crate::error::Result;
 use crate::pattern::Pattern;

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::View;
 use super::core::{Core, unanswered};
 use super::load::{Frame, Load, Loaded};
-use super::look::usable;
+use super::look::{reading, usable};
 use super::lookup::{Lookup, ttl_left};
 use super::ttl::{End, Policy, Ttl};
 use crate::backend::{Change, CodecId, Name, Read, Tags, Token, Want, When, Write, Wrote};
@@ -143,10 +143,7 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     /// As there.
     #[inline]
     pub fn get<T: DeserializeOwned>(self) -> Result<Option<T>> {
-        self.on(|core, policy, name| {
-            let mut read = core.read(policy, name, &reading(policy))?;
-            Ok(core.look(policy, &mut read).value())
-        })
+        self.on(Core::get)
     }
 
     /// See [`Cache::get_bytes`](crate::Cache::get_bytes).
@@ -155,10 +152,7 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     /// As there.
     #[inline]
     pub fn get_bytes(self) -> Result<Option<Bytes>> {
-        self.on(|core, policy, name| {
-            let mut read = core.read(policy, name, &reading(policy))?;
-            Ok(core.look_bytes(policy, &mut read).value())
-        })
+        self.on(Core::get_bytes)
     }
 
     /// See [`Cache::get_arc`](crate::Cache::get_arc).
@@ -437,9 +431,4 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
             frame.answer()
         })
     }
-}
-
-/// What a reader of a value wants.
-fn reading(policy: &Policy) -> Want<'static> {
-    Want { slide: policy.sliding, ..Want::VALUE }
 }

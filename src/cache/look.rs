@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use super::core::Core;
 use super::lookup::{Hit, Lookup, ttl_left};
 use super::ttl::Policy;
-use crate::backend::{Cause, CodecId, Found, Packing, Read};
+use crate::backend::{Cause, CodecId, Found, Name, Packing, Read, Want};
 use crate::codec::{Decoded, packing};
+use crate::error::Result;
 use crate::stats::Count;
 
 /// What a reader of a `T` gets.
@@ -49,7 +50,31 @@ fn present<'r>(policy: &Policy, read: &'r mut Read) -> Result<&'r mut Found, Cau
     }
 }
 
+/// What a reader of a value wants.
+#[inline]
+pub(crate) fn reading(policy: &Policy) -> Want<'static> {
+    Want { slide: policy.sliding, ..Want::VALUE }
+}
+
 impl Core {
+    /// Reads and decodes one value.
+    #[inline]
+    pub(crate) fn get<T: DeserializeOwned>(
+        &self,
+        policy: &Policy,
+        name: Name<'_>,
+    ) -> Result<Option<T>> {
+        let mut read = self.read(policy, name, &reading(policy))?;
+        Ok(self.look(policy, &mut read).value())
+    }
+
+    /// Reads one value's bytes.
+    #[inline]
+    pub(crate) fn get_bytes(&self, policy: &Policy, name: Name<'_>) -> Result<Option<Bytes>> {
+        let mut read = self.read(policy, name, &reading(policy))?;
+        Ok(self.look_bytes(policy, &mut read).value())
+    }
+
     /// Decodes what was found with `decode`, and counts. Answers are looked at where they lie:
     /// moving them about would cost more than finding them.
     #[inline]

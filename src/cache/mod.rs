@@ -37,6 +37,7 @@ use self::core::Core;
 use self::ttl::Policy;
 use crate::backend::{Backend, Token};
 use crate::error::Result;
+use crate::key::with_name;
 use crate::stats::Stats;
 
 /// A cache for any value `serde` knows, over any [`Backend`].
@@ -184,7 +185,8 @@ impl Cache {
     /// [`InvalidKey`](crate::ErrorKind::InvalidKey).
     #[inline]
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
-        self.entry(key).get()
+        let View { core, prefix, policy } = &*self.0;
+        with_name(prefix, key.as_ref(), |name| core.get(policy, name))
     }
 
     /// The stored bytes, undecoded (but decompressed). One round trip.
@@ -193,7 +195,8 @@ impl Cache {
     /// As [`get`](Self::get).
     #[inline]
     pub fn get_bytes(&self, key: impl AsRef<str>) -> Result<Option<Bytes>> {
-        self.entry(key).get_bytes()
+        let View { core, prefix, policy } = &*self.0;
+        with_name(prefix, key.as_ref(), |name| core.get_bytes(policy, name))
     }
 
     /// The value behind a shared pointer.

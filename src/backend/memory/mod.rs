@@ -7,11 +7,12 @@ use std::time::Duration;
 mod index;
 mod lease;
 mod shard;
+mod slot;
 mod store;
 mod sweeper;
 mod wheel;
 
-pub use shard::Reason;
+pub use slot::Reason;
 
 use super::{About, Backend, Call, Can, Entry, Name, Read, Removed, Scope, Want, Write, Wrote};
 use crate::clock::Clock;

@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 
 use super::index::{Roster, TagIndex};
 use super::lease::{Leases, Request};
+use super::slot::{Gone, Place, Reason, Slot, weight};
 use super::wheel::{Step, Wheel};
 use crate::backend::{
     Ask, Cause, Change, CodecId, Entry, Found, Grant, Life, More, NotDone, Origin, Read, Tags,
@@ -49,96 +50,6 @@ pub(super) struct Shard {
 pub(super) struct Counted {
     pub(super) expired: u64,
     pub(super) evicted: u64,
-}
-
-/// What a read touches comes first, and so shares a cache line or two.
-#[derive(Debug)]
-#[repr(C)]
-struct Slot {
-    entry: Entry,
-    /// Gone from here on; at most `cap`, earlier while nobody slides it.
-    end: Tick,
-    /// Stale from here on.
-    soft: Tick,
-    /// Read since it came to its place in the order of use.
-    marked: bool,
-    id: u32,
-    version: u64,
-    written: Tick,
-    cap: Tick,
-}
-
-/// A key and its hash.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) key: &'a str,
-    pub(super) hash: u64,
-}
-
-/// An entry that left the shard.
-#[derive(Debug)]
-pub(super) struct Gone {
-    pub(super) key: SmolStr,
-    pub(super) entry: Entry,
-    pub(super) reason: Reason,
-}
-
-/// Why an entry left a memory backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// Its time had come.
-    Expired,
-    /// Room was needed.
-    Evicted,
-    /// Another value was stored under its key.
-    Replaced,
-    /// It was deleted by key.
-    Deleted,
-    /// It was invalidated by pattern or tag, or cleared.
-    Invalidated,
-}
-
-impl Gone {
-    /// What it counted for in the bytes of its shard.
-    pub(super) fn weight(&self) -> usize {
-        weight(&self.key, &self.entry)
-    }
-}
-
-impl Slot {
-    fn is_timed(&self) -> bool {
-        self.soft.min(self.end) != NEVER
-    }
-
-    fn is_expired(&self, now: Tick) -> bool {
-        self.end <= now
-    }
-
-    fn is_live(&self, now: Tick) -> bool {
-        self.end.min(self.soft) > now
-    }
-
-    fn life(&self, now: Tick) -> Life {
-        Life {
-            age: clock::left(self.written, now),
-            soft: clock::left(now, self.soft),
-            hard: clock::left(now, self.cap),
-            idle: if self.end == self.cap { None } else { clock::left(now, self.end) },
-        }
-    }
-
-    fn set_life(&mut self, life: &Life, now: Tick) {
-        self.written = now;
-        self.soft = clock::after(now, life.soft);
-        self.cap = clock::after(now, life.hard);
-        self.end = clock::after(now, life.idle).min(self.cap);
-    }
-}
-
-/// What an entry counts for in the bytes of its shard.
-pub(super) fn weight(key: &str, entry: &Entry) -> usize {
-    key.len() + entry.value.bytes().len() + entry.tags.iter().map(str::len).sum::<usize>()
 }
 
 impl Shard {
@@ -225,28 +136,36 @@ impl Shard {
         let tags = if want.meta { slot.entry.tags.clone() } else { Tags::NONE };
         let value = if want.head_only { Bytes::new().into() } else { slot.entry.value.clone() };
         let entry = Entry { value, tags, ..slot.entry };
-        let rare = want.meta || want.token || !matches!(want.lease, Ask::No);
-        let life = if want.meta { slot.life(now()) } else { Life::FOREVER };
-        let version = slot.version;
         if !want.quiet && !slot.marked {
             slot.marked = true;
         }
         if self.exact && !want.quiet {
             found.to_back();
         }
-        let more = rare.then(|| {
-            let token = want.token.then(|| Token::new(self.origin, u128::from(version)));
-            let grant = match want.lease {
-                Ask::Own { stale_too: true, .. } if stale => {
-                    self.grant(place.key, want.lease, &now)
-                }
-                Ask::Take { .. } | Ask::Renew { .. } => self.grant(place.key, want.lease, &now),
-                _ => Grant::None,
-            };
-            Box::new(More { life, token, grant })
-        });
+        let rare = want.meta || want.token || !matches!(want.lease, Ask::No);
+        let more = if rare { self.more(place, want, stale, &now) } else { None };
         *out = Read::Hit(Found { entry, stale, tier: 0, more });
         None
+    }
+
+    /// What a reader asked for beside the value. Kept apart: most ask for nothing.
+    #[inline(never)]
+    fn more(
+        &mut self,
+        place: Place<'_>,
+        want: &Want<'_>,
+        stale: bool,
+        now: &impl Fn() -> Tick,
+    ) -> Option<Box<More>> {
+        let slot = self.slot(place)?;
+        let life = if want.meta { slot.life(now()) } else { Life::FOREVER };
+        let token = want.token.then(|| Token::new(self.origin, u128::from(slot.version)));
+        let grant = match want.lease {
+            Ask::Own { stale_too: true, .. } if stale => self.grant(place.key, want.lease, now),
+            Ask::Take { .. } | Ask::Renew { .. } => self.grant(place.key, want.lease, now),
+            _ => Grant::None,
+        };
+        Some(Box::new(More { life, token, grant }))
     }
 
     #[inline]
@@ -500,7 +419,6 @@ impl Shard {
 
     /// Removes up to `most` expired entries; true when there is no more to do.
     pub(super) fn sweep(&mut self, now: Tick, most: usize, gone: &mut Vec<Gone>) -> bool {
-        self.leases.sweep(now);
         for _ in 0..most {
             match self.wheel.step(now) {
                 Step::Expired(id) => gone.extend(self.forget_id(id, Reason::Expired)),
@@ -509,6 +427,11 @@ impl Shard {
             }
         }
         false
+    }
+
+    /// Forgets rights to fill whose time is over.
+    pub(super) fn sweep_leases(&mut self, now: Tick) {
+        self.leases.sweep(now);
     }
 
     /// Takes the rights to fill away of which `hit` says so.

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use hashlink::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
-use super::shard::{Gone, Place, Reason, Shard, weight};
+use super::shard::Shard;
+use super::slot::{Gone, Place, Reason, weight};
 use crate::backend::{
     Change, Entry, Name, NotDone, Origin, Read, Removed, Scope, Tags, Want, Write, Wrote,
 };
@@ -287,6 +288,7 @@ impl Store {
     }
 
     fn sweep_shard(&self, shard: usize) {
+        self.lock(shard).sweep_leases(self.clock.now());
         loop {
             let mut gone = Vec::with_capacity(PER_HOLD);
             let now = self.clock.now();
