@@ -132,6 +132,8 @@ macro_rules! suite {
                     a_load_overtaken_by_a_late_tag_is_not_stored,
                     a_load_overtaken_by_a_pattern_is_not_stored,
                     a_load_overtaken_by_clear_is_not_stored,
+                    a_waiter_of_another_schema_loads_for_itself,
+                    a_load_may_take_longer_than_the_timeout,
                     two_caches_over_one_backend_load_once,
                     an_undecodable_value_is_loaded_anew;
                 input:

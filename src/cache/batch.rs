@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Cache, Lookup, View};
-use crate::backend::{Change, Read, Tags, Want, When, Write, Wrote};
+use crate::backend::{Cause, Change, Grant, Read, Tags, Want, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Names;
 use crate::stats::Count;
@@ -27,13 +27,15 @@ impl View {
         }
         let names = names.to_vec();
         let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
-        let mut done = self.core.backend.read(self.policy.call(), &names, want, &mut out);
+        let done = self.core.backend.read(self.policy.call(), &names, want, &mut out);
+        if done.is_err() {
+            // An outage of all is one failure.
+            let down = || Read::Miss(Cause::Down, Grant::None);
+            self.core.answered(&self.policy, done, &mut down())?;
+            return Ok(names.iter().map(|_| answer(&mut down())).collect());
+        }
         let answers = out.into_iter().map(|mut read| {
-            self.core.answered(&self.policy, done.clone(), &mut read)?;
-            // An outage of all is one failure, counted with the first.
-            if done.is_err() {
-                done = Ok(());
-            }
+            self.core.answered(&self.policy, Ok(()), &mut read)?;
             Ok(answer(&mut read))
         });
         answers.collect()
@@ -115,14 +117,15 @@ impl Cache {
         if !writes.is_empty() {
             let mut out: Vec<Wrote> = writes.iter().map(|_| Wrote::Unanswered).collect();
             let done = core.backend.write(policy.call(), &mut writes, &mut out);
-            if let Err(error) = &done
-                && (policy.strict || !error.is_transient())
-            {
-                core.note(error);
-                return done.map(|()| Vec::new());
+            if let Err(error) = done {
+                core.note(&error);
+                if policy.strict || !error.is_transient() {
+                    return Err(error);
+                }
+                failed.extend(at.drain(..).map(|index| (index, error.clone())));
             }
             for ((wrote, puts), index) in out.into_iter().zip(puts).zip(at) {
-                match core.wrote(done.clone(), wrote) {
+                match core.wrote(Ok(()), wrote) {
                     Ok(_) => core.counters.add_many(Count::Set, u64::from(puts)),
                     Err(error) => failed.push((index, error)),
                 }
@@ -147,9 +150,10 @@ impl Cache {
         let mut writes: Vec<Write<'_>> = names.to_vec().into_iter().map(remove).collect();
         let mut out: Vec<Wrote> = writes.iter().map(|_| Wrote::Unanswered).collect();
         let done = core.backend.write(policy.call(), &mut writes, &mut out);
+        done.inspect_err(|error| core.note(error))?;
         let mut deleted = 0;
         for wrote in out {
-            deleted += u64::from(matches!(core.wrote(done.clone(), wrote)?, Wrote::Done(_)));
+            deleted += u64::from(matches!(core.wrote(Ok(()), wrote)?, Wrote::Done(_)));
         }
         core.counters.add_many(Count::Delete, deleted);
         Ok(deleted)

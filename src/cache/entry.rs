@@ -342,7 +342,8 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     /// Threads that ask for the same key at once share one run of the loader; loads of different
     /// keys never wait for each other. If the key is deleted or invalidated while the loader runs,
     /// its value goes to this caller and is not stored: nobody who asks later gets it. `None` of an
-    /// `Option` is stored as the knowledge that there is no value.
+    /// `Option` is stored as the knowledge that there is no value. What a loader returns after
+    /// more than five minutes is not stored either.
     ///
     /// The result has two layers, for `??`: the outer error is the cache's, the inner one yours.
     ///

@@ -52,19 +52,23 @@ enum Right {
     Lease(Box<Lease>),
     /// The backend gives none: what is loaded is simply stored.
     Unfenced,
-    /// It was lost, or the backend is down: nothing is stored.
-    None,
+    /// Something overtook the load: its value is not stored.
+    Lost,
+    /// The backend is down: it is not asked again in this call.
+    Down,
 }
 
 /// How long others wait for a load where no timeout is set.
-const LOAD_WAIT: Duration = Duration::from_secs(30);
-
-/// How long others wait for a load, in this process and outside, before they give up or take over.
-fn hold(policy: &Policy) -> Duration {
-    policy.timeout.unwrap_or(LOAD_WAIT)
-}
+const WAIT: Duration = Duration::from_secs(30);
+/// How long a load keeps its right to store. A caller's timeout does not shorten it: the time a
+/// loader takes is not the cache's.
+const HOLD: Duration = Duration::from_secs(300);
 
 impl Load<'_> {
+    fn take_right(&mut self) -> Right {
+        std::mem::replace(&mut self.right, Right::Lost)
+    }
+
     /// The key, without its namespace.
     pub fn key(&self) -> &str {
         self.name.rest()
@@ -83,21 +87,24 @@ impl Load<'_> {
     pub fn tag(&mut self, tag: &str) -> Result<()> {
         self.tags = self.tags.and(&Tags::within(self.name.space(), [tag])?);
         let Right::Lease(lease) = &self.right else { return Ok(()) };
-        let lease = Ask::Renew { lease, hold: hold(self.policy), tags: &self.tags };
+        let lease = Ask::Renew { lease, hold: HOLD, tags: &self.tags };
         let read =
             self.core.read(self.policy, self.name, &Want { quiet: true, lease, ..Want::VALUE })?;
         self.right = match granted(read) {
             Grant::Granted(lease) => Right::Lease(lease),
-            Grant::Busy { .. } | Grant::None => Right::None,
+            Grant::Busy { .. } | Grant::None => Right::Lost,
         };
         Ok(())
     }
 }
 
-/// Gives the right back where it was not used: after an error, a panic, or a value not to be stored.
+/// Gives the right back where it was not used: after an error or a panic.
 impl Drop for Load<'_> {
     fn drop(&mut self) {
-        if let Right::Lease(lease) = std::mem::replace(&mut self.right, Right::None) {
+        if std::thread::panicking() {
+            self.core.counters.add(Count::LoadError);
+        }
+        if let Right::Lease(lease) = self.take_right() {
             let release = Write::new(self.name, When::Lease(lease), Change::Release);
             let _ = self.core.write(self.policy, release);
         }
@@ -132,6 +139,12 @@ pub(super) enum Fill {
     Failed,
 }
 
+/// When a caller stops to wait for others; a timeout past the clock's range is none.
+fn deadline(policy: &Policy) -> Instant {
+    let (now, far) = (Instant::now(), Duration::from_secs(365 * 24 * 3600));
+    now + policy.timeout.unwrap_or(WAIT).min(far)
+}
+
 impl Core {
     /// Answers from the cache, from another thread's load, or by loading.
     pub(super) fn load(
@@ -145,23 +158,28 @@ impl Core {
         if self.accepted(usable(policy, &mut read), loading) {
             return Ok(());
         }
-        let deadline = Instant::now() + hold(policy);
+        let deadline = deadline(policy);
         loop {
             match self.flights.enter(name.as_str()) {
                 Role::Reenters => return Err(reentrant()),
                 Role::Leads(leader) => {
                     let down = matches!(read, Read::Miss(Cause::Down, _));
-                    return self.lead(policy, name, loading, leader, down, deadline);
+                    let right = if down { Right::Down } else { Right::Lost };
+                    let tags = loading.tags(name.space())?;
+                    self.need_tags(&tags)?;
+                    let load = Load { core: self, policy, name, tags, right, previous: None };
+                    return self.lead(load, loading, leader, deadline);
                 }
-                Role::Joins(flight) => {
-                    let landing = flight.wait(deadline).ok_or_else(late)?;
-                    self.counters.add(Count::Coalesced);
-                    match landing {
-                        Landing::Failed => return Err(load_failed()),
-                        Landing::Value(entry) if loading.accept(&entry) => return Ok(()),
-                        Landing::Value(_) | Landing::Again => {}
+                Role::Joins(flight) => match flight.wait(deadline).ok_or_else(late)? {
+                    Landing::Failed => return Err(load_failed()),
+                    Landing::Value(entry) => {
+                        if entry.schema == policy.schema && loading.accept(&entry) {
+                            self.counters.add(Count::Coalesced);
+                            return Ok(());
+                        }
                     }
-                }
+                    Landing::Again => {}
+                },
             }
             if Instant::now() >= deadline {
                 return Err(late());
@@ -186,48 +204,31 @@ impl Core {
         accepted
     }
 
+    /// Loads, stores, and tells those who joined.
     fn lead(
         &self,
-        policy: &Policy,
-        name: Name<'_>,
+        mut load: Load<'_>,
         loading: &mut dyn Loading,
         mut leader: Leader<'_>,
-        down: bool,
         deadline: Instant,
     ) -> Result<()> {
-        let tags = loading.tags(name.space())?;
-        self.need_tags(&tags)?;
-        let mut load = Load { core: self, policy, name, tags, right: Right::None, previous: None };
-        if !down && self.obtain(&mut load, loading, deadline)? {
+        if !matches!(load.right, Right::Down) && self.obtain(&mut load, loading, deadline)? {
             return Ok(());
         }
         self.counters.add(Count::Load);
         let started = Instant::now();
-        let failed = CountOnDrop(self);
         let fill = loading.run(&mut load);
         let cost_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-        let change = match fill {
-            Ok(Fill::Failed) => {
-                leader.land(Landing::Failed);
-                return Ok(());
-            }
-            Err(error) => {
-                leader.land(Landing::Failed);
-                return Err(error);
-            }
-            Ok(Fill::Share(entry)) => {
-                failed.defuse();
-                leader.close();
-                leader.land(self.release(load, entry));
-                return Ok(());
-            }
-            Ok(Fill::Store(change)) => change,
-        };
-        failed.defuse();
+        // From here on nobody joins: who comes now may come after an invalidation.
         leader.close();
-        let (landing, stored) = self.fill(load, with_cost(change, cost_ms), down);
+        let (landing, result) = match fill {
+            Ok(Fill::Store(change)) => self.fill(load, with_cost(change, cost_ms)),
+            Ok(Fill::Share(entry)) => (self.release(load, entry), Ok(())),
+            Ok(Fill::Failed) => (self.give_up(load), Ok(())),
+            Err(error) => (self.give_up(load), Err(error)),
+        };
         leader.land(landing);
-        stored
+        result
     }
 
     /// Obtains the right to store, or an answer that came meanwhile: then true.
@@ -240,7 +241,7 @@ impl Core {
         let (policy, fenced) = (load.policy, self.backend.about().can.leases);
         let mut take = false;
         loop {
-            let (hold, tags) = (hold(policy), &load.tags);
+            let (hold, tags) = (HOLD, &load.tags);
             let lease = match (fenced, take) {
                 (false, _) => Ask::No,
                 (true, false) => Ask::Own { hold, stale_too: true, tags },
@@ -261,7 +262,8 @@ impl Core {
             let down = matches!(read, Read::Miss(Cause::Down, _));
             match granted(read) {
                 Grant::Granted(lease) => load.right = Right::Lease(lease),
-                Grant::None if down || fenced => load.right = Right::None,
+                Grant::None if down => load.right = Right::Down,
+                Grant::None if fenced => load.right = Right::Lost,
                 Grant::None => load.right = Right::Unfenced,
                 Grant::Busy { ask_again_in } => {
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -277,17 +279,17 @@ impl Core {
     }
 
     /// Stores what was loaded, if nothing overtook it; how to land, and what to tell the caller.
-    fn fill(&self, mut load: Load<'_>, change: Change, down: bool) -> (Landing, Result<()>) {
+    fn fill(&self, mut load: Load<'_>, change: Change) -> (Landing, Result<()>) {
         let shared = match &change {
             Change::Put(entry, _) => Landing::Value(entry.clone()),
             _ => Landing::Again,
         };
-        let when = match std::mem::replace(&mut load.right, Right::None) {
+        let when = match load.take_right() {
             Right::Lease(lease) => When::Lease(lease),
             Right::Unfenced => When::Always,
-            // Down: one value for all who wait is better than a stampede to the source.
-            Right::None if down => return (shared, Ok(())),
-            Right::None => {
+            // One value for all who wait is better than a stampede to the source.
+            Right::Down => return (shared, Ok(())),
+            Right::Lost => {
                 self.counters.add(Count::Overtaken);
                 return (Landing::Again, Ok(()));
             }
@@ -311,33 +313,25 @@ impl Core {
         }
     }
 
+    /// Gives the right back before anybody is told, so that the next one gets it.
+    fn give_up(&self, load: Load<'_>) -> Landing {
+        drop(load);
+        self.counters.add(Count::LoadError);
+        Landing::Failed
+    }
+
     /// Gives the right back; what was loaded may be shared if nothing overtook it.
     fn release(&self, mut load: Load<'_>, entry: Entry) -> Landing {
-        let lease = match std::mem::replace(&mut load.right, Right::None) {
+        let lease = match load.take_right() {
             Right::Lease(lease) => lease,
-            Right::Unfenced => return Landing::Value(entry),
-            Right::None => return Landing::Again,
+            Right::Unfenced | Right::Down => return Landing::Value(entry),
+            Right::Lost => return Landing::Again,
         };
         let release = Write::new(load.name, When::Lease(lease), Change::Release);
         match self.write(load.policy, release) {
             Ok(Wrote::Done(_)) => Landing::Value(entry),
             _ => Landing::Again,
         }
-    }
-}
-
-/// Counts a loader that fails or panics.
-struct CountOnDrop<'a>(&'a Core);
-
-impl CountOnDrop<'_> {
-    fn defuse(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for CountOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.counters.add(Count::LoadError);
     }
 }
 
@@ -435,6 +429,7 @@ where
                 _ => return Err(nothing_unmodified()),
             },
         };
+        let entry = Entry { schema: policy.schema, ..entry };
         let negative = entry.codec == CodecId::NEGATIVE;
         self.answer = Some(Ok(value));
         if skip || negative && policy.skip_negative {

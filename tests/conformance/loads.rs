@@ -374,6 +374,35 @@ pub fn waiting_ends_at_the_timeout(rig: &Rig) {
     assert!(cache.exists("k").unwrap());
 }
 
+pub fn a_waiter_of_another_schema_loads_for_itself(rig: &Rig) {
+    let cache = rig.cache();
+    let other = cache.with_schema(2);
+    let (started, wait_started) = channel();
+    let waits = thread::spawn(move || {
+        wait_started.recv().unwrap();
+        other.get_or_compute("k", || "of schema 2".to_owned()).unwrap()
+    });
+    while_loading(
+        &cache,
+        |cache, loader| cache.get_or_compute("k", loader).unwrap(),
+        || {
+            started.send(()).unwrap();
+            wait_for(|| cache.stats().misses.total() == 2);
+            thread::sleep(Duration::from_millis(5));
+        },
+    );
+    assert_eq!(waits.join().unwrap(), "of schema 2");
+}
+
+pub fn a_load_may_take_longer_than_the_timeout(rig: &Rig) {
+    let cache = rig.cache();
+    let slow = cache.entry("k").timeout(Duration::from_millis(10));
+    slow.get_or_compute(|| thread::sleep(Duration::from_millis(40))).unwrap();
+    assert!(cache.exists("k").unwrap(), "the loader's time is not the cache's");
+    let endless = cache.entry("l").timeout(Duration::MAX);
+    assert_eq!(endless.get_or_compute(|| 1).unwrap(), 1);
+}
+
 pub fn two_caches_over_one_backend_load_once(rig: &Rig) {
     if !rig.can().leases {
         return;
