@@ -65,7 +65,7 @@ pub use clock::{Clock, ManualClock};
 pub use codec::Compression;
 #[cfg(feature = "msgpack")]
 pub use codec::MessagePack;
-pub use codec::{Codec, Json};
+pub use codec::{Codec, Json, Reader};
 pub use erased_serde;
 pub use error::{Error, ErrorKind, Result};
 pub use key::MAX_KEY;

@@ -215,22 +215,34 @@ fn fill(cache: &Cache, count: u64) -> SystemTime {
     moment
 }
 
-/// Reads staying keys until it is over; the latencies before and during the sweep.
-fn read_on(cache: &Cache, phase: &AtomicU8) -> [Latencies; 2] {
-    let keys: Vec<_> = (0..STAYING).map(|number| format!("staying:{number}")).collect();
-    let mut latencies = [Latencies::new(), Latencies::new()];
-    let mut random = 1u64;
-    loop {
-        let now = phase.load(Ordering::Relaxed);
-        if now == OVER {
-            return latencies;
+/// Reads staying keys. Made before the cache is filled: what is allocated afterwards would keep the
+/// allocator from giving the memory below it back.
+struct Reader {
+    keys: Vec<String>,
+    /// Before the sweep and during it.
+    latencies: [Latencies; 2],
+}
+
+impl Reader {
+    fn new() -> Self {
+        let keys = (0..STAYING).map(|number| format!("staying:{number}")).collect();
+        Self { keys, latencies: [Latencies::new(), Latencies::new()] }
+    }
+
+    fn read_until_over(&mut self, cache: &Cache, phase: &AtomicU8) {
+        let mut random = 1u64;
+        loop {
+            let now = phase.load(Ordering::Relaxed);
+            if now == OVER {
+                return;
+            }
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = &self.keys[((random >> 33) % STAYING) as usize];
+            let start = Instant::now();
+            let value = black_box(cache.get_bytes(key));
+            self.latencies[usize::from(now)].add(start.elapsed());
+            assert!(value.unwrap().is_some(), "{key} stays");
         }
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let key = &keys[((random >> 33) % STAYING) as usize];
-        let start = Instant::now();
-        let value = black_box(cache.get_bytes(key));
-        latencies[usize::from(now)].add(start.elapsed());
-        assert!(value.unwrap().is_some(), "{key} stays");
     }
 }
 
@@ -259,22 +271,23 @@ fn a_million_entries_that_expire_at_once_do_not_stall_reads() {
         .build()
         .unwrap();
     let cache = Cache::builder(memory).build().unwrap();
+    let mut reader = Reader::new();
     let moment = fill(&cache, count);
     print_resident("full");
     let phase = AtomicU8::new(BEFORE);
-    let (latencies, swept) = thread::scope(|scope| {
-        let reader = scope.spawn(|| read_on(&cache, &phase));
-        let swept = watch(&cache, &phase, moment, count);
-        (reader.join().unwrap(), swept)
+    let swept = thread::scope(|scope| {
+        scope.spawn(|| reader.read_until_over(&cache, &phase));
+        watch(&cache, &phase, moment, count)
     });
     // The sweeper has counted the last entry, but not yet shrunk its table.
     thread::sleep(Duration::from_millis(200));
     print_resident("swept");
     println!("  swept within {swept:?} of the moment, the sweeper's interval included");
-    latencies[0].print("before");
-    latencies[1].print("during");
+    let [before, during] = reader.latencies;
+    before.print("before");
+    during.print("during");
     assert_eq!((held(&cache).0, stats(&cache).expired), (STAYING, count));
     if is_long() {
-        assert!(latencies[1].quantile(0.999) < Duration::from_millis(5));
+        assert!(during.quantile(0.999) < Duration::from_millis(5));
     }
 }

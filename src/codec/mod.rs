@@ -19,6 +19,10 @@ use crate::backend::{CodecId, Entry, Packing};
 use crate::error::{Error, ErrorKind, Result};
 use probe::Shape;
 
+/// Takes a value from a deserialiser: what a [`Codec`] calls with its own.
+pub type Reader<'r> =
+    dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error> + 'r;
+
 /// How values become bytes.
 ///
 /// The cache's own codecs are [`Json`] and, with the feature `msgpack`, `MessagePack`. Two kinds of
@@ -29,7 +33,7 @@ use probe::Shape;
 ///
 /// ```
 /// use yokedcache::backend::CodecId;
-/// use yokedcache::{Cache, Codec, Error, ErrorKind, Memory, Result, erased_serde};
+/// use yokedcache::{Cache, Codec, Error, ErrorKind, Memory, Reader, Result, erased_serde};
 ///
 /// /// JSON for people.
 /// #[derive(Debug)]
@@ -46,9 +50,7 @@ use probe::Shape;
 ///     fn decode(
 ///         &self,
 ///         bytes: &[u8],
-///         read: &mut dyn FnMut(
-///             &mut dyn erased_serde::Deserializer<'_>,
-///         ) -> Result<(), erased_serde::Error>,
+///         read: &mut Reader<'_>,
 ///     ) -> Result<(), erased_serde::Error> {
 ///         let mut json = serde_json::Deserializer::from_slice(bytes);
 ///         read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut json))
@@ -76,13 +78,7 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// What `read` says.
-    fn decode(
-        &self,
-        bytes: &[u8],
-        read: &mut dyn FnMut(
-            &mut dyn erased_serde::Deserializer<'_>,
-        ) -> Result<(), erased_serde::Error>,
-    ) -> Result<(), erased_serde::Error>;
+    fn decode(&self, bytes: &[u8], read: &mut Reader<'_>) -> Result<(), erased_serde::Error>;
 }
 
 /// JSON text, the default codec. NaN and infinities become `null`.
@@ -98,13 +94,7 @@ impl Codec for Json {
         serde_json::to_writer(out, value).map_err(refused)
     }
 
-    fn decode(
-        &self,
-        bytes: &[u8],
-        read: &mut dyn FnMut(
-            &mut dyn erased_serde::Deserializer<'_>,
-        ) -> Result<(), erased_serde::Error>,
-    ) -> Result<(), erased_serde::Error> {
+    fn decode(&self, bytes: &[u8], read: &mut Reader<'_>) -> Result<(), erased_serde::Error> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut json))
     }

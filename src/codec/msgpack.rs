@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Codec;
+use super::{Codec, Reader};
 use crate::backend::CodecId;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,13 +20,7 @@ impl Codec for MessagePack {
         write(value, out)
     }
 
-    fn decode(
-        &self,
-        bytes: &[u8],
-        read: &mut dyn FnMut(
-            &mut dyn erased_serde::Deserializer<'_>,
-        ) -> Result<(), erased_serde::Error>,
-    ) -> Result<(), erased_serde::Error> {
+    fn decode(&self, bytes: &[u8], read: &mut Reader<'_>) -> Result<(), erased_serde::Error> {
         let mut from = rmp_serde::Deserializer::from_read_ref(bytes);
         read(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut from))
     }
