@@ -215,8 +215,7 @@ fn fill(cache: &Cache, count: u64) -> SystemTime {
     moment
 }
 
-/// Reads staying keys. Made before the cache is filled: what is allocated afterwards would keep the
-/// allocator from giving the memory below it back.
+/// Reads staying keys.
 struct Reader {
     keys: Vec<String>,
     /// Before the sweep and during it.
@@ -279,7 +278,8 @@ fn a_million_entries_that_expire_at_once_do_not_stall_reads() {
         scope.spawn(|| reader.read_until_over(&cache, &phase));
         watch(&cache, &phase, moment, count)
     });
-    // The sweeper has counted the last entry, but not yet shrunk its table.
+    // The sweeper has counted the last entry, but not yet shrunk its table. What is freed then is
+    // the allocator's, which need not give it back to the system.
     thread::sleep(Duration::from_millis(200));
     print_resident("swept");
     println!("  swept within {swept:?} of the moment, the sweeper's interval included");

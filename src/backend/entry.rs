@@ -24,6 +24,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The same with this value in place of its own, and no tags.
+    #[inline]
+    pub(crate) fn untagged(&self, value: Value) -> Self {
+        Self { value, tags: Tags::NONE, ..*self }
+    }
+
     /// An untagged entry.
     pub fn new(value: impl Into<Value>, codec: CodecId) -> Self {
         Self {

@@ -38,6 +38,13 @@ impl Want<'_> {
         slide: None,
         lease: Ask::No,
     };
+
+    /// Whether the value is all that is wanted, and a trace may be left.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let more = self.head_only | self.meta | self.token | self.share | self.quiet;
+        !more && self.slide.is_none() && matches!(self.lease, Ask::No)
+    }
 }
 
 /// Which right to fill a key a reader asks for.

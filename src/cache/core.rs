@@ -1,6 +1,7 @@
 //! The backend with what a cache does around every call to it: counting, and what becomes of a
 //! call that the backend fails.
 
+use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ttl::Policy;
@@ -23,6 +24,7 @@ pub(crate) struct Core {
 }
 
 impl Policy {
+    #[inline]
     pub(crate) fn call(&self) -> Call {
         self.timeout.map_or(Call::Unlimited, Call::Within)
     }
@@ -32,11 +34,23 @@ impl Core {
     /// Reads one entry, stale ones included.
     #[inline]
     pub(crate) fn read(&self, policy: &Policy, name: Name<'_>, want: &Want<'_>) -> Result<Read> {
-        let mut out = [Read::Unanswered];
-        let done = self.backend.read(policy.call(), &[name], want, &mut out);
-        let [mut read] = out;
-        self.answered(policy, done, &mut read)?;
+        let mut read = Read::Unanswered;
+        self.read_into(policy, name, want, &mut read)?;
         Ok(read)
+    }
+
+    /// The same into a place of the caller's: an answer is large to move.
+    #[inline]
+    pub(crate) fn read_into(
+        &self,
+        policy: &Policy,
+        name: Name<'_>,
+        want: &Want<'_>,
+        read: &mut Read,
+    ) -> Result<()> {
+        let (names, out) = (slice::from_ref(&name), slice::from_mut(read));
+        let done = self.backend.read(policy.call(), names, want, out);
+        self.answered(policy, done, read)
     }
 
     /// One answer of a read: an outage is a miss, unless the caller is strict.
@@ -97,8 +111,11 @@ impl Core {
 
     /// Refuses tags on a backend without them.
     pub(crate) fn need_tags(&self, tags: &Tags) -> Result<()> {
+        if tags.is_empty() {
+            return Ok(());
+        }
         let About { name, can } = self.backend.about();
-        if tags.is_empty() || can.tags { Ok(()) } else { Err(Error::unsupported(name, "tags")) }
+        if can.tags { Ok(()) } else { Err(Error::unsupported(name, "tags")) }
     }
 
     pub(crate) fn need_versions(&self) -> Result<()> {

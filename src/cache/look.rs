@@ -64,14 +64,16 @@ impl Core {
         policy: &Policy,
         name: Name<'_>,
     ) -> Result<Option<T>> {
-        let mut read = self.read(policy, name, &reading(policy))?;
+        let mut read = Read::Unanswered;
+        self.read_into(policy, name, &reading(policy), &mut read)?;
         Ok(self.look(policy, &mut read).value())
     }
 
     /// Reads one value's bytes.
     #[inline]
     pub(crate) fn get_bytes(&self, policy: &Policy, name: Name<'_>) -> Result<Option<Bytes>> {
-        let mut read = self.read(policy, name, &reading(policy))?;
+        let mut read = Read::Unanswered;
+        self.read_into(policy, name, &reading(policy), &mut read)?;
         Ok(self.look_bytes(policy, &mut read).value())
     }
 

@@ -115,6 +115,15 @@ impl Shard {
             return None;
         };
         let slot = found.get_mut();
+        if want.is_plain() && !slot.is_timed() {
+            // What nearly every read is: the value, and no question of time.
+            slot.marked = true;
+            *out = Read::Hit(Found::new(slot.entry.untagged(slot.entry.value.clone())));
+            if self.exact {
+                found.to_back();
+            }
+            return None;
+        }
         let mut stale = false;
         if slot.is_timed() || want.slide.is_some() {
             let now_tick = now();
@@ -133,9 +142,11 @@ impl Shard {
         if want.share {
             slot.entry.value.share();
         }
-        let tags = if want.meta { slot.entry.tags.clone() } else { Tags::NONE };
         let value = if want.head_only { Bytes::new().into() } else { slot.entry.value.clone() };
-        let entry = Entry { value, tags, ..slot.entry };
+        let mut entry = slot.entry.untagged(value);
+        if want.meta {
+            entry.tags = slot.entry.tags.clone();
+        }
         if !want.quiet && !slot.marked {
             slot.marked = true;
         }
