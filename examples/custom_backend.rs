@@ -129,7 +129,6 @@ impl State {
                 stored.soft = stored.soft.and(after(now, life));
                 stored.hard =
                     after(now, life.map(|life| life.saturating_add(grace.unwrap_or_default())));
-                stored.idle = None;
                 Ok(Wrote::Done(version))
             }
             (Change::Remove, live) => {

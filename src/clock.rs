@@ -84,7 +84,10 @@ impl ManualClock {
     /// Moves the clock and all its clones forwards.
     pub fn advance(&self, by: Duration) {
         if let Some(ticks) = &self.0.by_hand {
-            ticks.fetch_add(saturating_nanos(by), Ordering::AcqRel);
+            let by = saturating_nanos(by);
+            let _ = ticks.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+                Some(now.saturating_add(by))
+            });
         }
     }
 

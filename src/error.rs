@@ -37,7 +37,7 @@ struct Inner {
 pub enum ErrorKind {
     /// The key is empty or, with its namespace, longer than [`MAX_KEY`](crate::MAX_KEY) bytes.
     InvalidKey,
-    /// A tag is empty or too long.
+    /// A tag is empty or too long, or there are more than [`MAX_TAGS`](crate::MAX_TAGS) of them.
     InvalidTag,
     /// A time to live of zero.
     InvalidTtl,

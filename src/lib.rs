@@ -71,7 +71,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use key::MAX_KEY;
 pub use pattern::Pattern;
 pub use stats::{BackendStats, Misses, Stats};
-pub use tag::{And, Either};
+pub use tag::{And, Either, MAX_TAGS};
 
 /// Keeps the tour in the README true.
 #[cfg(all(doctest, feature = "fuzzy"))]

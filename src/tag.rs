@@ -3,8 +3,11 @@
 use std::iter::{Chain, Map, Once, once};
 use std::sync::Arc;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key;
+
+/// The most tags an entry may have.
+pub const MAX_TAGS: usize = 256;
 
 /// The full names of an entry's tags, each once. A cheap clone; an untagged entry holds nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +38,13 @@ impl Tags {
         if names.peek().is_none() {
             return Ok(Self::NONE);
         }
-        let names = key::Names::new(prefix, names, ErrorKind::InvalidTag)?;
-        Ok(Self::new(names.to_vec().iter().map(key::Name::as_str)))
+        let names = key::Names::new(prefix, names.take(MAX_TAGS + 1), ErrorKind::InvalidTag)?;
+        let names = names.to_vec();
+        if names.len() > MAX_TAGS {
+            let what = format!("an entry has {MAX_TAGS} tags at most");
+            return Err(Error::new(ErrorKind::InvalidTag, what));
+        }
+        Ok(Self::new(names.iter().map(key::Name::as_str)))
     }
 
     /// Whether there are none.

@@ -50,6 +50,7 @@ macro_rules! suite {
                     exists_sees_what_get_sees,
                     overwriting_replaces_value_tags_and_ttl,
                     another_schema_is_a_miss_and_is_overwritten,
+                    floats_come_back_to_the_last_bit,
                     a_value_of_another_type_is_a_miss_with_its_cause,
                     lookup_tells_hits_negatives_and_misses_apart,
                     get_arc_decodes_once_where_values_live_in_this_process,
@@ -73,7 +74,8 @@ macro_rules! suite {
                     jitter_spreads_ends_within_its_window,
                     a_stale_entry_is_absent_to_all_but_lookup,
                     expire_moves_the_stale_end_along,
-                    negative_entries_have_a_ttl_of_their_own;
+                    negative_entries_have_a_ttl_of_their_own,
+                    a_touched_entry_goes_on_sliding;
                 atomics:
                     add_stores_only_what_is_absent,
                     of_many_adders_one_wins,
@@ -85,6 +87,8 @@ macro_rules! suite {
                     a_counter_keeps_its_ttl,
                     what_is_no_number_is_left_alone,
                     a_counter_does_not_wrap_around,
+                    a_counter_of_another_schema_is_another_counter,
+                    a_counter_is_not_created_with_tags,
                     swap_needs_the_version_read,
                     swap_refuses_a_deleted_and_added_entry,
                     of_many_swappers_one_wins;
@@ -135,6 +139,8 @@ macro_rules! suite {
                     a_waiter_of_another_schema_loads_for_itself,
                     a_load_may_take_longer_than_the_timeout,
                     two_caches_over_one_backend_load_once,
+                    bad_settings_are_refused_before_the_loader_runs,
+                    a_stale_value_of_another_schema_is_no_previous_one,
                     an_undecodable_value_is_loaded_anew;
                 input:
                     an_empty_key_is_refused_everywhere,

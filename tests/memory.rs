@@ -237,6 +237,78 @@ fn what_is_kept_survives_the_move_to_a_smaller_table() {
     assert_eq!(cache.stats().backend.entries, Some(1));
 }
 
+#[test]
+fn walks_miss_nothing_while_tables_shrink_under_them() {
+    type Walk = fn(&Cache) -> Option<u64>;
+    let walks: [(&str, Walk); 4] = [
+        ("clear", |cache| cache.clear().unwrap().entries),
+        ("pattern", |cache| cache.invalidate_pattern("k*").unwrap().entries),
+        ("tag", |cache| cache.invalidate_tags(["t"]).unwrap().entries),
+        ("tags", |cache| cache.invalidate_tags_all(["t", "u"]).unwrap().entries),
+    ];
+    for (name, walk) in walks {
+        let held: Arc<OnceLock<Arc<Memory>>> = Arc::default();
+        let sweeping = held.clone();
+        let memory = Memory::builder().max_size(40_000).cleanup_interval(Duration::ZERO);
+        let memory = memory.eviction_listener(move |_, _, _| sweeping.get().unwrap().sweep());
+        let memory = Arc::new(memory.build().unwrap());
+        held.set(memory.clone()).unwrap();
+        let cache = Cache::builder(memory).build().unwrap();
+        for number in 0..20_000 {
+            cache.entry(format!("k{number}")).tags(["t", "u"]).set(&number).unwrap();
+        }
+        assert_eq!(walk(&cache), Some(20_000), "{name}");
+        assert!(cache.keys("*").unwrap().is_empty(), "{name}");
+    }
+    let memory = Memory::builder().max_size(40_000).cleanup_interval(Duration::ZERO);
+    let memory = Arc::new(memory.build().unwrap());
+    let cache = Cache::builder(memory.clone()).build().unwrap();
+    for number in 0..20_000 {
+        cache
+            .set(format!("{}{number}", if number < 16_000 { "gone" } else { "kept" }), &1)
+            .unwrap();
+    }
+    let mut met = std::collections::HashSet::new();
+    cache
+        .scan("*", |page| {
+            cache.invalidate_pattern("gone*").unwrap();
+            memory.sweep();
+            met.extend(
+                page.iter().filter(|key| key.starts_with("kept")).map(|key| key.to_string()),
+            );
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(met.len(), 4_000);
+}
+
+#[test]
+fn the_drop_of_a_shared_value_may_panic() {
+    #[derive(serde::Deserialize)]
+    struct Bomb(#[allow(dead_code)] u8);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("the value panics"));
+        }
+    }
+    let memory = Memory::builder().cleanup_interval(Duration::from_millis(5)).build().unwrap();
+    let cache = Cache::builder(memory).build().unwrap();
+    for number in 0..10 {
+        let key = format!("k{number}");
+        cache.entry(&key).ttl(Duration::from_millis(30)).set(&number).unwrap();
+        std::mem::forget(cache.get_arc::<Bomb>(&key).unwrap());
+    }
+    wait_for(|| cache.stats().backend.entries == Some(0));
+}
+
+#[test]
+fn a_counter_that_can_never_fit_is_refused() {
+    let (cache, _) = still(|builder| builder.max_bytes(30));
+    assert_eq!(cache.increment("n", 1).unwrap(), 1);
+    let error = cache.increment("a counter with a long name", 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+}
+
 type Log = Arc<Mutex<Vec<(String, Reason)>>>;
 
 fn logging(settings: impl FnOnce(MemoryBuilder) -> MemoryBuilder) -> (Cache, ManualClock, Log) {

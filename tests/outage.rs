@@ -200,6 +200,41 @@ fn threads_that_load_while_it_is_down_share_one_load() {
 }
 
 #[test]
+fn a_load_begun_in_an_outage_is_not_shared_past_an_invalidation() {
+    let invalidations: [fn(&Cache); 4] = [
+        |cache| drop(cache.delete("k").unwrap()),
+        |cache| drop(cache.invalidate_tags(["t"]).unwrap()),
+        |cache| drop(cache.invalidate_pattern("k").unwrap()),
+        |cache| drop(cache.clear().unwrap()),
+    ];
+    for invalidate in invalidations {
+        let faulty = Faulty::new();
+        let cache = Cache::builder(faulty.clone()).build().unwrap();
+        faulty.set_down(true);
+        let (started, wait_started) = std::sync::mpsc::channel();
+        let (finish, wait_finish) = std::sync::mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let cache = &cache;
+            let old = scope.spawn(move || {
+                cache.get_or_compute("k", || {
+                    started.send(()).unwrap();
+                    wait_finish.recv().unwrap();
+                    "old".to_owned()
+                })
+            });
+            wait_started.recv().unwrap();
+            faulty.set_down(false);
+            invalidate(cache);
+            let late = scope.spawn(move || cache.get_or_compute("k", || "new".to_owned()));
+            thread::sleep(Duration::from_millis(20));
+            finish.send(()).unwrap();
+            assert_eq!(old.join().unwrap().unwrap(), "old", "its own caller keeps it");
+            assert_eq!(late.join().unwrap().unwrap(), "new");
+        });
+    }
+}
+
+#[test]
 fn an_outage_in_the_middle_of_a_load_costs_nobody_the_value() {
     let faulty = Faulty::new();
     let cache = Cache::builder(faulty.clone()).build().unwrap();

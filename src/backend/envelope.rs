@@ -79,7 +79,7 @@ impl Envelope {
         let small = [*schema, *cost_ms].into_iter().filter(|number| *number != 0);
         out.extend(small.flat_map(u32::to_le_bytes));
         if !tags.is_empty() {
-            // Names are checked at the boundary: neither they nor their number outgrow 16 bits.
+            // Both are checked at the boundary, far below what 16 bits hold.
             out.extend((tags.len() as u16).to_le_bytes());
             for (tag, version) in tags.iter().zip(&self.tag_versions) {
                 out.extend((tag.len() as u16).to_le_bytes());

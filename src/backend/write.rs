@@ -51,7 +51,7 @@ pub enum Change {
     /// Stores an entry, written now whatever the age in its life.
     Put(Entry, Life),
     /// Gives the entry a new end (none, if `None`), from now; value, tags and version stay. A soft
-    /// end moves there, and the hard end stays as far behind it as it was; an idle end goes.
+    /// end moves there, and the hard end stays as far behind it as it was. An idle end stays.
     Expire(Option<Duration>),
     /// Removes the entry.
     Remove,

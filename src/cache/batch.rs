@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::look::reading;
 use super::{Cache, Lookup, View};
 use crate::backend::{Cause, Change, Grant, Read, Tags, Want, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
@@ -64,8 +65,7 @@ impl Cache {
         keys: impl IntoIterator<Item: AsRef<str>>,
     ) -> Result<Vec<Option<T>>> {
         let View { core, policy, .. } = &*self.0;
-        let want = Want { slide: policy.sliding, ..Want::VALUE };
-        self.0.read_all(keys, &want, |read| core.look(policy, read).value())
+        self.0.read_all(keys, &reading(policy), |read| core.look(policy, read).value())
     }
 
     /// As [`get_many`](Self::get_many), with times and causes.
@@ -77,7 +77,7 @@ impl Cache {
         keys: impl IntoIterator<Item: AsRef<str>>,
     ) -> Result<Vec<Lookup<T>>> {
         let View { core, policy, .. } = &*self.0;
-        let want = Want { slide: policy.sliding, meta: true, ..Want::VALUE };
+        let want = Want { meta: true, ..reading(policy) };
         self.0.read_all(keys, &want, |read| core.look_at_all(policy, read))
     }
 
@@ -116,6 +116,7 @@ impl Cache {
         }
         if !writes.is_empty() {
             let mut out: Vec<Wrote> = writes.iter().map(|_| Wrote::Unanswered).collect();
+            writes.iter().for_each(|write| core.flights.overtake(write.key.as_str()));
             let done = core.backend.write(policy.call(), &mut writes, &mut out);
             if let Err(error) = done {
                 core.note(&error);
@@ -149,6 +150,7 @@ impl Cache {
         let remove = |name| Write::new(name, When::Always, Change::Remove);
         let mut writes: Vec<Write<'_>> = names.to_vec().into_iter().map(remove).collect();
         let mut out: Vec<Wrote> = writes.iter().map(|_| Wrote::Unanswered).collect();
+        writes.iter().for_each(|write| core.flights.overtake(write.key.as_str()));
         let done = core.backend.write(policy.call(), &mut writes, &mut out);
         done.inspect_err(|error| core.note(error))?;
         let mut deleted = 0;

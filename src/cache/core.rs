@@ -5,7 +5,9 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ttl::Policy;
-use crate::backend::{About, Backend, Call, Cause, Grant, Name, Read, Tags, Want, Write, Wrote};
+use crate::backend::{
+    About, Backend, Call, Cause, Grant, Name, Read, Tags, Want, When, Write, Wrote,
+};
 use crate::clock::Clock;
 use crate::codec::Format;
 use crate::error::{Error, ErrorKind, Result};
@@ -81,6 +83,9 @@ impl Core {
 
     /// Makes one change. Every failure is an error here: what it means to the caller differs.
     pub(crate) fn write(&self, policy: &Policy, write: Write<'_>) -> Result<Wrote> {
+        if !matches!(write.when, When::Lease(_)) {
+            self.flights.overtake(write.key.as_str());
+        }
         let mut out = [Wrote::Unanswered];
         let done = self.backend.write(policy.call(), &mut [write], &mut out);
         let [wrote] = out;

@@ -78,7 +78,10 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
 
     /// How long the knowledge that there is no value lives. Default: as the cache is set.
     pub fn negative_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.policy.negative_ttl = ttl.into();
+        self.policy.negative_ttl = match ttl.into() {
+            Ttl::Default => self.view.policy.negative_ttl,
+            ttl => ttl,
+        };
         self
     }
 
@@ -275,6 +278,9 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     pub fn replace<T: Serialize + ?Sized>(self, value: &T) -> Result<bool> {
         self.on_tagged(|core, policy, name, tags| {
             let change = core.encode(policy, value, tags)?;
+            if core.is_of_another_schema(policy, name)? {
+                return Ok(false);
+            }
             core.stored(policy, name, When::Present, change)
         })
     }
@@ -312,6 +318,9 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
                 End::Never => None,
                 End::After(left) => Some(left),
             };
+            if core.is_of_another_schema(policy, name)? {
+                return Ok(false);
+            }
             let write = Write::new(name, When::Always, Change::Expire(left));
             Ok(matches!(core.write(policy, write)?, Wrote::Done(_)))
         })
@@ -320,9 +329,16 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     /// See [`Cache::increment`](crate::Cache::increment).
     ///
     /// # Errors
-    /// As there.
+    /// As there, and [`InvalidArgument`](ErrorKind::InvalidArgument) if tags were named: a counter
+    /// that was stored with tags keeps them, but is not created with any.
     pub fn increment(self, by: i64) -> Result<i64> {
-        self.on(|core, policy, name| core.increment(policy, name, by))
+        self.on_tagged(|core, policy, name, tags| {
+            if !tags.is_empty() {
+                let what = "a counter is created without tags: set it with its tags first";
+                return Err(Error::new(ErrorKind::InvalidArgument, what));
+            }
+            core.increment(policy, name, by)
+        })
     }
 
     /// See [`Cache::decrement`](crate::Cache::decrement).

@@ -69,8 +69,9 @@ impl Cache {
     fn remove_each(&self, tags: &[Name<'_>]) -> Result<Removed> {
         let View { core, policy, .. } = &*self.0;
         core.need_versions()?;
+        core.flights.overtake_all();
         let mut removed = 0;
-        self.0.each_found(&Pattern::all(), &mut |name, found| {
+        self.0.each_found(&Pattern::all(), Heads::All, &mut |name, found| {
             if !has_all(found, tags) {
                 return Ok(());
             }
@@ -223,7 +224,7 @@ impl DryRun<'_> {
 
     fn named(&self, hit: impl Fn(&Found) -> bool) -> Result<Vec<String>> {
         let mut keys = Vec::new();
-        self.0.0.each_found(&Pattern::all(), &mut |name, found| {
+        self.0.0.each_found(&Pattern::all(), Heads::Usable, &mut |name, found| {
             if hit(found) {
                 keys.push(name.rest().to_owned());
             }
@@ -255,6 +256,15 @@ impl DryRun<'_> {
     }
 }
 
+/// Which entries a walk shows.
+#[derive(Clone, Copy)]
+pub(super) enum Heads {
+    /// Those a reader of this handle may see.
+    Usable,
+    /// Stale ones and other schemas', too.
+    All,
+}
+
 fn has_all(found: &Found, tags: &[Name<'_>]) -> bool {
     tags.iter().all(|tag| found.entry.tags.contains(tag.as_str()))
 }
@@ -275,11 +285,12 @@ impl View {
         Ok(())
     }
 
-    /// Shows the head of each live entry whose key matches, with tags and version; a page of keys
+    /// Shows the head of each entry whose key matches, with tags and version; a page of keys
     /// is read at once.
     pub(super) fn each_found(
         &self,
         pattern: &Pattern,
+        which: Heads,
         each: &mut dyn FnMut(Name<'_>, &Found) -> Result<()>,
     ) -> Result<()> {
         let (core, call) = (&*self.core, self.policy.call());
@@ -287,7 +298,7 @@ impl View {
         let mut result = Ok(());
         core.backend.scan(call, &pattern.within(&self.prefix), &mut |full| {
             for keys in full.chunks(PAGE) {
-                result = self.heads(keys, each);
+                result = self.heads(keys, which, each);
                 if result.is_err() {
                     return ControlFlow::Break(());
                 }
@@ -300,6 +311,7 @@ impl View {
     fn heads(
         &self,
         keys: &[&str],
+        which: Heads,
         each: &mut dyn FnMut(Name<'_>, &Found) -> Result<()>,
     ) -> Result<()> {
         let names: Vec<_> = keys.iter().map(|key| Name::new(key, self.prefix.len())).collect();
@@ -308,9 +320,10 @@ impl View {
         let want = Want { head_only: true, meta: true, quiet: true, token, ..Want::VALUE };
         self.core.backend.read(self.policy.call(), &names, &want, &mut out)?;
         for (name, read) in names.into_iter().zip(out) {
-            match read {
-                Read::Failed(error) => return Err(error),
-                mut read => match usable(&self.policy, &mut read) {
+            match (read, which) {
+                (Read::Failed(error), _) => return Err(error),
+                (Read::Hit(found), Heads::All) => each(name, &found)?,
+                (mut read, _) => match usable(&self.policy, &mut read) {
                     Ok(found) => each(name, found)?,
                     Err(Cause::Down) => return Err(unanswered()),
                     Err(_) => {}
@@ -323,6 +336,7 @@ impl View {
 
 impl Core {
     fn invalidate(&self, view: &View, what: &Scope<'_>) -> Result<Removed> {
+        self.flights.overtake_all();
         let removed = self.backend.invalidate(view.policy.call(), what);
         match &removed {
             Ok(_) => self.counters.add(Count::Invalidation),

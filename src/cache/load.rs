@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::core::{Core, unanswered};
-use super::look::usable;
+use super::look::{reading, usable};
 use super::ttl::{Policy, Ttl};
 use crate::backend::{
     Ask, Cause, Change, CodecId, Entry, Found, Grant, Lease, Name, NotDone, Read, Tags, Want, When,
@@ -44,6 +44,8 @@ pub struct Load<'a> {
     tags: Tags,
     right: Right,
     previous: Option<Entry>,
+    /// The loader is at work; still so when it is dropped if it panicked.
+    running: bool,
 }
 
 /// The right to store what is loaded.
@@ -101,7 +103,7 @@ impl Load<'_> {
 /// Gives the right back where it was not used: after an error or a panic.
 impl Drop for Load<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if self.running {
             self.core.counters.add(Count::LoadError);
         }
         if let Right::Lease(lease) = self.take_right() {
@@ -153,7 +155,7 @@ impl Core {
         name: Name<'_>,
         loading: &mut dyn Loading,
     ) -> Result<()> {
-        let want = Want { slide: policy.sliding, ..Want::VALUE };
+        let want = reading(policy);
         let mut read = self.read(policy, name, &want)?;
         if self.accepted(usable(policy, &mut read), loading) {
             return Ok(());
@@ -167,7 +169,18 @@ impl Core {
                     let right = if down { Right::Down } else { Right::Lost };
                     let tags = loading.tags(name.space())?;
                     self.need_tags(&tags)?;
-                    let load = Load { core: self, policy, name, tags, right, previous: None };
+                    // Bad settings are refused before the loader runs, not after.
+                    policy.life(policy.ttl, &self.clock)?;
+                    policy.life(policy.negative_ttl, &self.clock)?;
+                    let load = Load {
+                        core: self,
+                        policy,
+                        name,
+                        tags,
+                        right,
+                        previous: None,
+                        running: false,
+                    };
                     return self.lead(load, loading, leader, deadline);
                 }
                 Role::Joins(flight) => match flight.wait(deadline).ok_or_else(late)? {
@@ -180,6 +193,7 @@ impl Core {
                     }
                     Landing::Again => {}
                 },
+                Role::Waits(flight) => drop(flight.wait(deadline).ok_or_else(late)?),
             }
             if Instant::now() >= deadline {
                 return Err(late());
@@ -209,7 +223,7 @@ impl Core {
         &self,
         mut load: Load<'_>,
         loading: &mut dyn Loading,
-        mut leader: Leader<'_>,
+        leader: Leader<'_>,
         deadline: Instant,
     ) -> Result<()> {
         if !matches!(load.right, Right::Down) && self.obtain(&mut load, loading, deadline)? {
@@ -217,10 +231,15 @@ impl Core {
         }
         self.counters.add(Count::Load);
         let started = Instant::now();
+        load.running = true;
         let fill = loading.run(&mut load);
+        load.running = false;
         let cost_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
         // From here on nobody joins: who comes now may come after an invalidation.
         leader.close();
+        if leader.is_overtaken() && matches!(load.right, Right::Unfenced | Right::Down) {
+            load.right = Right::Lost;
+        }
         let (landing, result) = match fill {
             Ok(Fill::Store(change)) => self.fill(load, with_cost(change, cost_ms)),
             Ok(Fill::Share(entry)) => (self.release(load, entry), Ok(())),
@@ -253,7 +272,8 @@ impl Core {
                 if usable && loading.accept(&found.entry) {
                     return Ok(true);
                 }
-                load.previous = found.stale.then(|| found.entry.clone());
+                let known = found.entry.schema == policy.schema;
+                load.previous = (known && found.stale).then(|| found.entry.clone());
                 if fenced && !take && !found.stale {
                     take = true;
                     continue;
@@ -414,11 +434,15 @@ where
             Loaded::Value(value) => (self.core.format.encode(&value)?, Some(value), false),
             Loaded::Skip(value) => (self.core.format.encode(&value)?, Some(value), true),
             Loaded::For(value, ttl) => {
-                (policy.ttl, policy.negative_ttl) = (load.policy.ttl_or_default(ttl), ttl);
+                if ttl != Ttl::Default {
+                    (policy.ttl, policy.negative_ttl) = (ttl, ttl);
+                }
                 (self.core.format.encode(&value)?, Some(value), false)
             }
             Loaded::Negative(ttl) => {
-                policy.negative_ttl = ttl;
+                if ttl != Ttl::Default {
+                    policy.negative_ttl = ttl;
+                }
                 (self.core.format.encode(&None::<()>)?, None, false)
             }
             Loaded::NotModified => match load.previous.take() {
@@ -435,7 +459,11 @@ where
         if skip || negative && policy.skip_negative {
             return Ok(Fill::Share(entry));
         }
-        self.core.put(&policy, entry, load.tags.clone()).map(Fill::Store)
+        match self.core.put(&policy, entry.clone(), load.tags.clone()) {
+            // The caller keeps its value all the same.
+            Err(error) if error.kind() == ErrorKind::TooLarge => Ok(Fill::Share(entry)),
+            change => change.map(Fill::Store),
+        }
     }
 }
 

@@ -142,7 +142,9 @@ impl Cache {
         self.with(|view| view.policy.timeout = Some(timeout))
     }
 
-    /// A handle for another version of the values' types: entries of other versions are misses.
+    /// A handle for another version of the values' types: entries of other versions are misses,
+    /// and only deleting and invalidating reach them. Handles of version 0, the default, replace
+    /// and expire them, too.
     ///
     /// ```
     /// # fn main() -> yokedcache::Result<()> {
@@ -256,6 +258,8 @@ impl Cache {
 
     /// Stores bytes as they are, to be read with [`get_bytes`](Self::get_bytes).
     ///
+    /// Memory keeps the bytes it is given: a slice of a larger buffer keeps all of that.
+    ///
     /// # Errors
     /// As [`set`](Self::set).
     pub fn set_bytes(&self, key: impl AsRef<str>, bytes: impl Into<Bytes>) -> Result<bool> {
@@ -307,7 +311,7 @@ impl Cache {
         self.entry(key).swap(version, value)
     }
 
-    /// Removes an entry; whether there was one. An outage is an error.
+    /// Removes an entry; whether there was one, of whatever schema. An outage is an error.
     ///
     /// # Errors
     /// [`InvalidKey`](crate::ErrorKind::InvalidKey).

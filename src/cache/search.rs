@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::core::Core;
+use super::invalidate::Heads;
 use super::look::usable;
 use super::{Cache, View};
 use crate::backend::{Entry, Name, Read, Want};
@@ -140,8 +141,13 @@ impl<'c> Search<'c> {
         }
         let mut best = self.best()?;
         best.sort_by(|a, b| a.rank(b, wanted));
-        best.truncate(self.limit);
-        self.read(best)
+        let mut found = Vec::new();
+        // Some may have left the cache, or be of another schema: the next best take their places.
+        while found.len() < self.limit && !best.is_empty() {
+            let missing = (self.limit - found.len()).min(best.len());
+            found.extend(self.read(best.drain(..missing).collect())?);
+        }
+        Ok(found)
     }
 
     /// The best keys in no order, a few more than wanted.
@@ -155,9 +161,10 @@ impl<'c> Search<'c> {
                 best.push(Candidate { key: key.into(), score });
             }
             // Now and then the worse half goes: memory is bounded, and a key costs O(1) of it.
-            if best.len() >= 4 * self.limit.max(64) {
-                best.select_nth_unstable_by(self.limit, |a, b| a.rank(b, wanted));
-                best.truncate(self.limit);
+            let kept = self.limit.max(64).saturating_mul(2);
+            if best.len() >= kept.saturating_mul(2) {
+                best.select_nth_unstable_by(kept, |a, b| a.rank(b, wanted));
+                best.truncate(kept);
             }
         })?;
         best.sort_by(|a, b| a.key.cmp(&b.key));
@@ -171,7 +178,7 @@ impl<'c> Search<'c> {
         if let Some(tag) = self.tag {
             key::check(prefix, tag, ErrorKind::InvalidTag)?;
             let tag = [prefix, tag].concat();
-            return self.view.each_found(&pattern, &mut |name, found| {
+            return self.view.each_found(&pattern, Heads::Usable, &mut |name, found| {
                 if found.entry.tags.contains(&tag) {
                     each(name.rest());
                 }
@@ -180,7 +187,8 @@ impl<'c> Search<'c> {
         }
         core.need_scan()?;
         core.backend.scan(policy.call(), &pattern.within(prefix), &mut |full| {
-            full.iter().for_each(|key| each(&key[prefix.len()..]));
+            let keys = full.iter().map(|key| &key[prefix.len()..]);
+            keys.filter(|key| !key.is_empty()).for_each(&mut *each);
             ControlFlow::Continue(())
         })
     }

@@ -96,7 +96,18 @@ impl Core {
         }
     }
 
-    /// Whether there was something to delete. An outage is always an error.
+    /// Whether there is an entry that a handle with a schema of its own does not see. Handles
+    /// without one are spared the read.
+    pub(crate) fn is_of_another_schema(&self, policy: &Policy, name: Name<'_>) -> Result<bool> {
+        if policy.schema == 0 {
+            return Ok(false);
+        }
+        let want = Want { head_only: true, quiet: true, ..Want::VALUE };
+        let read = self.read(policy, name, &want)?;
+        Ok(matches!(read, Read::Hit(found) if found.entry.schema != policy.schema))
+    }
+
+    /// Whether there was something to delete, of whatever schema. An outage is always an error.
     pub(crate) fn delete(&self, policy: &Policy, name: Name<'_>) -> Result<bool> {
         let wrote = self.write(policy, Write::new(name, When::Always, Change::Remove))?;
         let deleted = matches!(wrote, Wrote::Done(_));
@@ -109,7 +120,8 @@ impl Core {
         let Some(life) = policy.life(policy.ttl, &self.clock)? else {
             return Err(Error::new(ErrorKind::InvalidTtl, "a counter cannot end in the past"));
         };
-        if !self.backend.about().can.add {
+        // Numbers are bare; one with a schema needs the rest of an entry.
+        if policy.schema != 0 || !self.backend.about().can.add {
             self.need_versions()?;
             return self.increment_by_swap(policy, name, by, life);
         }
@@ -120,7 +132,7 @@ impl Core {
         }
     }
 
-    /// The same on a backend without addition: read, and write back if nobody else did.
+    /// The same without the backend's addition: read, and write back if nobody else did.
     fn increment_by_swap(
         &self,
         policy: &Policy,
@@ -135,17 +147,19 @@ impl Core {
             call.left()?;
             let (sum, when, entry, life) = match self.read(policy, name, &want)? {
                 Read::Hit(found) if !found.stale => {
-                    let sum = number::add(Some(&found.entry), policy.initial, by)?;
                     let more = found.more.unwrap_or_default();
-                    let token = more.token.ok_or_else(unanswered)?;
-                    (sum, When::Version(token), found.entry, more.life)
+                    let when = When::Version(more.token.ok_or_else(unanswered)?);
+                    if found.entry.schema == policy.schema {
+                        let sum = number::add(Some(&found.entry), policy.initial, by)?;
+                        (sum, when, found.entry, more.life)
+                    } else {
+                        (number::add(None, policy.initial, by)?, when, fresh(), life)
+                    }
                 }
-                _ => {
-                    let sum = number::add(None, policy.initial, by)?;
-                    (sum, When::Absent, Entry::new("", CodecId::INT), life)
-                }
+                _ => (number::add(None, policy.initial, by)?, When::Absent, fresh(), life),
             };
-            let entry = Entry { value: sum.to_string().into(), ..entry };
+            let schema = policy.schema;
+            let entry = Entry { value: sum.to_string().into(), schema, ..entry };
             match self.write(policy, Write::new(name, when, Change::Put(entry, life)))? {
                 Wrote::Done(_) => return Ok(sum),
                 Wrote::Not(NotDone::Absent | NotDone::Exists | NotDone::Changed) => {}
@@ -153,4 +167,9 @@ impl Core {
             }
         }
     }
+}
+
+/// A counter yet without its number.
+fn fresh() -> Entry {
+    Entry::new("", CodecId::INT)
 }

@@ -1,5 +1,6 @@
 //! From values to bytes and back.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ pub type Reader<'r> =
 /// # Ok(())
 /// # }
 /// ```
-pub trait Codec: fmt::Debug + Send + Sync + 'static {
+pub trait Codec: Any + fmt::Debug + Send + Sync {
     /// The number stored with each value, by which a reader knows who wrote it.
     fn id(&self) -> CodecId;
 
@@ -131,8 +132,7 @@ pub(crate) enum Decoded<T> {
 
 impl Format {
     pub(crate) fn new(codec: Arc<dyn Codec>, compression: Option<Compression>) -> Result<Self> {
-        let id = codec.id();
-        if id.0 < CodecId::USER && id != CodecId::JSON && id != CodecId::MSGPACK {
+        if codec.id().0 < CodecId::USER && !is_ours(&*codec) {
             let what = format!("codec numbers of your own begin at {}", CodecId::USER);
             return Err(Error::new(ErrorKind::InvalidArgument, what));
         }
@@ -147,6 +147,10 @@ impl Format {
             Shape::Other => {
                 let mut bytes = Vec::new();
                 self.write(value, &mut bytes)?;
+                // What a growing buffer reserved beyond the value would be held as long as it.
+                if bytes.capacity() > bytes.len() + bytes.len() / 8 + 16 {
+                    bytes.shrink_to_fit();
+                }
                 Ok(self.raw(bytes, self.codec.id()))
             }
         }
@@ -204,6 +208,16 @@ impl Format {
     }
 }
 
+/// Whether a codec is one of this crate's, not one that took its number.
+fn is_ours(codec: &dyn Codec) -> bool {
+    let codec: &dyn Any = codec;
+    #[cfg(feature = "msgpack")]
+    if codec.is::<MessagePack>() {
+        return true;
+    }
+    codec.is::<Json>()
+}
+
 fn read_erased<T: DeserializeOwned>(codec: &dyn Codec, bytes: &[u8]) -> Option<T> {
     let mut value = None;
     let read = codec.decode(bytes, &mut |from| {
@@ -220,4 +234,44 @@ pub(crate) fn absent_value<T: DeserializeOwned>() -> Option<T> {
 
 fn refused(error: serde_json::Error) -> Error {
     Error::with_source(ErrorKind::Encode, "the value has no form in JSON", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Numbered(u8);
+
+    impl Codec for Numbered {
+        fn id(&self) -> CodecId {
+            CodecId(self.0)
+        }
+        fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<()> {
+            Json.encode(value, out)
+        }
+        fn decode(&self, bytes: &[u8], read: &mut Reader<'_>) -> Result<(), erased_serde::Error> {
+            Json.decode(bytes, read)
+        }
+    }
+
+    #[test]
+    fn numbers_below_128_are_ours() {
+        for number in [0, 1, 2, 3, 4, 5, 127] {
+            let error = Format::new(Arc::new(Numbered(number)), None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        }
+        assert!(Format::new(Arc::new(Numbered(128)), None).is_ok());
+        assert!(Format::new(Arc::new(Json), None).is_ok());
+    }
+
+    #[test]
+    fn a_value_holds_no_more_than_its_bytes() {
+        let format = Format::new(Arc::new(Json), None).unwrap();
+        let entry = format.encode(&vec![1234; 1000]).unwrap();
+        let bytes = entry.value.bytes().clone();
+        drop(entry);
+        let held = bytes.try_into_mut().unwrap().capacity();
+        assert!(held <= 5001 + 5001 / 8 + 16, "{held}");
+    }
 }

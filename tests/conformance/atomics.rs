@@ -142,6 +142,33 @@ pub fn a_counter_does_not_wrap_around(rig: &Rig) {
     assert!(!cache.exists("n").unwrap());
 }
 
+pub fn a_counter_of_another_schema_is_another_counter(rig: &Rig) {
+    let (one, two) = (rig.cache().with_schema(1), rig.cache().with_schema(2));
+    if !has_versions(rig, &one) {
+        return;
+    }
+    assert_eq!(one.increment("n", 5).unwrap(), 5);
+    assert_eq!(one.increment("n", 1).unwrap(), 6);
+    assert_eq!(one.get::<i64>("n").unwrap(), Some(6));
+    assert!(!two.expire("n", rig.unit()).unwrap() && !two.replace("n", &1).unwrap());
+    assert_eq!(two.increment("n", 1).unwrap(), 1);
+    assert_eq!(one.get::<i64>("n").unwrap(), None);
+}
+
+pub fn a_counter_is_not_created_with_tags(rig: &Rig) {
+    let cache = rig.cache();
+    let error = cache.entry("n").tag("t").increment(1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(cache.entry("n").tag("").increment(1).unwrap_err().kind(), ErrorKind::InvalidTag);
+    assert!(!cache.exists("n").unwrap());
+    if rig.can().tags {
+        cache.entry("n").tag("t").set(&1).unwrap();
+        assert_eq!(cache.increment("n", 1).unwrap(), 2);
+        cache.invalidate_tags(["t"]).unwrap();
+        assert!(!cache.exists("n").unwrap(), "it keeps the tags it has");
+    }
+}
+
 pub fn swap_needs_the_version_read(rig: &Rig) {
     let cache = rig.cache();
     if !has_versions(rig, &cache) {

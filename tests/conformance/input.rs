@@ -69,6 +69,9 @@ pub fn bad_tags_are_refused(rig: &Rig) {
         ];
         assert!(errors.iter().all(|error| error.kind() == ErrorKind::InvalidTag));
     }
+    let many = (0..300).map(|number| number.to_string());
+    let error = cache.entry("k").tags(many).set(&1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidTag, "too many");
     assert!(!cache.exists("k").unwrap());
 }
 

@@ -430,6 +430,29 @@ pub fn two_caches_over_one_backend_load_once(rig: &Rig) {
     assert_eq!(two.stats().loads, 0);
 }
 
+pub fn bad_settings_are_refused_before_the_loader_runs(rig: &Rig) {
+    let cache = rig.cache();
+    let zero = Duration::ZERO;
+    let never = || -> u8 { panic!("the loader does not run") };
+    let errors = [
+        cache.entry("k").ttl(zero).get_or_compute(never).unwrap_err(),
+        cache.entry("k").negative_ttl(zero).get_or_compute(never).unwrap_err(),
+        cache.entry("k").sliding(zero).get_or_compute(never).unwrap_err(),
+    ];
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::InvalidTtl));
+}
+
+pub fn a_stale_value_of_another_schema_is_no_previous_one(rig: &Rig) {
+    let (one, two) = (rig.cache().with_schema(1), rig.cache().with_schema(2));
+    one.entry("k").ttl(rig.unit()).stale_for(rig.unit() * 100).set("of one").unwrap();
+    rig.pass(rig.unit() * 2);
+    let answer = two.entry("k").load_with(|load| {
+        assert_eq!(load.previous::<String>(), None);
+        Loads::Ok(Loaded::Value("of two".to_owned()))
+    });
+    assert_eq!(answer.unwrap().unwrap().as_deref(), Some("of two"));
+}
+
 pub fn an_undecodable_value_is_loaded_anew(rig: &Rig) {
     let cache = rig.cache();
     cache.set("k", "text").unwrap();

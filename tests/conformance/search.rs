@@ -53,6 +53,12 @@ pub fn fuzzy_search_has_scopes_and_limits(rig: &Rig) {
         cache.set(format!("item:{number:04}"), &number).unwrap();
     }
     assert_eq!(cache.fuzzy_search("item").unwrap().len(), 10);
+    let other = cache.with_schema(7);
+    other.set("item", &1).unwrap();
+    let found = other.search("item").find().unwrap();
+    assert!(found.is_empty() || found.len() == 1, "entries of this schema only");
+    cache.set("item", &1).unwrap();
+    assert_eq!(cache.search("item").limit(1 << 62).find().unwrap().len(), 1001);
     assert_eq!(cache.search("item").limit(300).find().unwrap().len(), 300);
     let scoped = cache.search("item").prefix("item:00").limit(500).find().unwrap();
     assert_eq!(scoped.len(), 100);

@@ -247,4 +247,22 @@ pub fn negative_entries_have_a_ttl_of_their_own(rig: &Rig) {
     rig.pass(unit * 2);
     let there = ["k", "l", "m"].map(|key| cache.exists(key).unwrap());
     assert_eq!(there, [false, true, true]);
+    let load = |key: &str, loaded: Loaded<Option<u8>>| {
+        drop(cache.entry(key).load_with(|_| Ok::<_, ErrorKind>(loaded)).unwrap());
+    };
+    load("n", Loaded::Negative(Ttl::Default));
+    load("o", Loaded::For(None, Ttl::Default));
+    cache.entry("p").negative_ttl(Ttl::Default).set(&None::<u8>).unwrap();
+    rig.pass(unit * 2);
+    let there = ["n", "o", "p"].map(|key| cache.exists(key).unwrap());
+    assert_eq!(there, [false, false, false], "the default of negatives, not of values");
+}
+
+pub fn a_touched_entry_goes_on_sliding(rig: &Rig) {
+    let unit = rig.unit();
+    let cache = rig.builder().default_ttl(unit * 100).sliding(unit * 2).build().unwrap();
+    cache.set("k", &1).unwrap();
+    assert!(cache.touch("k").unwrap());
+    rig.pass(unit * 3);
+    assert!(!cache.exists("k").unwrap());
 }

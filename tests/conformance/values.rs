@@ -154,6 +154,20 @@ pub fn another_schema_is_a_miss_and_is_overwritten(rig: &Rig) {
     assert_eq!(one.get::<String>("k").unwrap(), None);
 }
 
+pub fn floats_come_back_to_the_last_bit(rig: &Rig) {
+    let cache = rig.cache();
+    let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..2_000 {
+        bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        for float in [f64::from_bits(bits), (bits >> 11) as f64 / (1u64 << 53) as f64] {
+            if float.is_finite() {
+                cache.set("k", &float).unwrap();
+                assert_eq!(cache.get::<f64>("k").unwrap(), Some(float));
+            }
+        }
+    }
+}
+
 pub fn a_value_of_another_type_is_a_miss_with_its_cause(rig: &Rig) {
     let cache = rig.cache();
     cache.set("text", "no number").unwrap();

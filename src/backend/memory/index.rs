@@ -34,7 +34,7 @@ impl Roster {
         self.keys.get(id as usize)?.as_ref()
     }
 
-    /// One more than the largest number in use.
+    /// One more than the largest number ever in use here.
     pub(super) fn end(&self) -> u32 {
         self.keys.len() as u32
     }

@@ -66,7 +66,7 @@ impl Memory {
     ///
     /// Reads never need it. Tests with a manual clock and no sweeper do.
     pub fn sweep(&self) {
-        self.store.sweep();
+        self.store.sweep(&|| false);
     }
 }
 
@@ -156,8 +156,8 @@ impl MemoryBuilder {
 
     /// The most bytes its keys, values and tag names take together. Default: no limit.
     ///
-    /// About 200 bytes of bookkeeping an entry, and values decoded by
-    /// [`get_arc`](crate::Cache::get_arc), are not counted. A value that would not fit into the
+    /// Bookkeeping (about 180 bytes an entry; 440 with a tag of its own and a time to live) and
+    /// values decoded by [`get_arc`](crate::Cache::get_arc) are not counted. A value that would not fit into the
     /// empty cache is refused as [`TooLarge`](ErrorKind::TooLarge), and the older value is removed.
     ///
     /// # Errors
@@ -182,7 +182,8 @@ impl MemoryBuilder {
     /// A function called for each entry that leaves, with its key, the entry and the reason.
     ///
     /// It runs on the thread that made the entry leave, with no lock held: it may use the cache.
-    /// A panic in it is caught and logged. Default: none.
+    /// A panic in it is caught and logged. What it stores over an entry makes that one leave, too,
+    /// and calls it again. Default: none.
     pub fn eviction_listener(
         mut self,
         listener: impl Fn(&str, &Entry, Reason) + Send + Sync + 'static,

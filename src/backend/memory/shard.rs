@@ -3,6 +3,8 @@
 //! A pure structure. Whoever holds it has locked it, tells it the time, and drops what it hands
 //! out after unlocking.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use hashlink::linked_hash_map::RawEntryMut;
 use hashlink::{DefaultHashBuilder, LinkedHashMap};
@@ -24,14 +26,14 @@ const STEPS_PER_SEARCH: usize = 1024;
 /// A shard with at most this many entries is moved to a smaller table in one go.
 const FEW: usize = 512;
 /// How many entries one eviction may spare because they were read.
-const SPARED: usize = 16 * 1024;
+const SPARED: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Shard {
     /// The least recently used in front. Where `exact`, a read moves its entry to the back. Else
     /// it only marks it, and eviction moves marked entries to the back instead of removing them
     /// (second chance): a hit then touches one node, not its neighbours and the end of the list.
-    entries: LinkedHashMap<SmolStr, Slot, DefaultHashBuilder>,
+    entries: Entries,
     exact: bool,
     roster: Roster,
     tags: TagIndex,
@@ -330,13 +332,15 @@ impl Shard {
             return Wrote::Not(NotDone::Absent);
         };
         let end = clock::after(now, life);
+        let slides = slot.end != slot.cap;
         if slot.soft == NEVER {
             slot.cap = end;
         } else {
-            slot.cap = end.saturating_add(slot.cap - slot.soft);
+            slot.cap = end.saturating_add(slot.cap.saturating_sub(slot.soft));
             slot.soft = end;
         }
-        slot.end = slot.cap;
+        // Who slides the entry goes on sliding it: its idle end stays.
+        slot.end = if slides { slot.end.min(slot.cap) } else { slot.cap };
         let (id, end, version) = (slot.id, slot.end, slot.version);
         self.wheel.schedule(id, end);
         self.leases.overtake(place.key);
@@ -457,65 +461,63 @@ impl Shard {
         self.tags.members(tag).collect()
     }
 
-    /// One more than the largest number in use.
+    /// One more than the largest number ever in use here.
     pub(super) fn last_id(&self) -> u32 {
         self.roster.end()
     }
 
-    /// Removes those of these entries of which `hit` says so.
+    /// Removes those of these entries whose tags `hit` says so of.
     pub(super) fn remove_where(
         &mut self,
-        ids: impl Iterator<Item = u32>,
-        hit: impl Fn(&str, &Tags) -> bool,
+        ids: &[u32],
+        hit: &dyn Fn(&Tags) -> bool,
         gone: &mut Vec<Gone>,
     ) {
         for id in ids {
-            let Some(key) = self.roster.get(id) else { continue };
-            if self.entries.get(key.as_str()).is_some_and(|slot| hit(key, &slot.entry.tags)) {
-                gone.extend(self.forget_id(id, Reason::Invalidated));
+            let Some(key) = self.roster.get(*id) else { continue };
+            if self.entries.get(key.as_str()).is_some_and(|slot| hit(&slot.entry.tags)) {
+                gone.extend(self.forget_id(*id, Reason::Invalidated));
             }
         }
     }
 
-    /// The keys of live entries among these numbers.
-    pub(super) fn live_keys(
-        &self,
-        ids: impl Iterator<Item = u32>,
-        now: Tick,
-        hit: impl Fn(&str) -> bool,
-        keys: &mut Vec<SmolStr>,
-    ) {
-        for id in ids {
-            let Some(key) = self.roster.get(id) else { continue };
-            if hit(key) && self.entries.get(key.as_str()).is_some_and(|slot| slot.is_live(now)) {
-                keys.push(key.clone());
+    /// Removes the entries with these keys.
+    pub(super) fn remove_keys(&mut self, keys: &[&SmolStr], gone: &mut Vec<Gone>) {
+        for key in keys {
+            if let Some((key, slot)) = self.entries.remove_entry(key.as_str()) {
+                gone.push(self.forget(key, slot, Reason::Invalidated));
             }
         }
+    }
+
+    /// The keys under these numbers, and whether their entries are live.
+    pub(super) fn keys(&self, ids: Range<u32>, now: Tick) -> Vec<(SmolStr, bool)> {
+        let keys = ids.filter_map(|id| self.roster.get(id));
+        let live =
+            |key: &SmolStr| self.entries.get(key.as_str()).is_some_and(|slot| slot.is_live(now));
+        keys.map(|key| (key.clone(), live(key))).collect()
     }
 
     /// If the table is far too large for the few entries left, moves them to a new one and hands
-    /// out the old to be dropped.
-    pub(super) fn compacted(&mut self) -> Option<Shard> {
-        let few = self.entries.len() <= FEW && self.roster.end() as usize > 8 * FEW;
-        if !few {
+    /// out the old to be dropped. Entries keep their numbers: a walk may be under way. Numbers
+    /// begin anew only when no entry is left that a walk would have to meet.
+    pub(super) fn compacted(&mut self) -> Option<Leftovers> {
+        if self.entries.len() > FEW || self.entries.capacity() <= 8 * FEW {
             return None;
         }
-        let hasher = self.entries.hasher().clone();
-        let mut small = Shard::new(hasher, self.origin, 0, 0);
-        small.exact = self.exact;
-        std::mem::swap(&mut small, self);
-        let mut old = small;
-        self.version = old.version;
-        self.version_step = old.version_step;
-        self.counted = old.counted;
-        self.bytes = old.bytes;
-        self.leases = std::mem::take(&mut old.leases);
-        while let Some((key, mut slot)) = old.entries.pop_front() {
-            slot.id = self.roster.add(key.clone());
-            self.wheel.schedule(slot.id, slot.end);
-            self.tags.add(slot.id, &slot.entry.tags);
-            self.entries.insert(key, slot);
+        let mut small = LinkedHashMap::with_hasher(self.entries.hasher().clone());
+        while let Some((key, slot)) = self.entries.pop_front() {
+            small.insert(key, slot);
         }
-        Some(old)
+        let old = std::mem::replace(&mut self.entries, small);
+        let numbers = self.entries.is_empty().then(|| {
+            let wheel = std::mem::replace(&mut self.wheel, Wheel::new());
+            (std::mem::take(&mut self.roster), wheel)
+        });
+        Some((old, numbers))
     }
 }
+
+type Entries = LinkedHashMap<SmolStr, Slot, DefaultHashBuilder>;
+/// What compaction leaves to be dropped.
+pub(super) type Leftovers = (Entries, Option<(Roster, Wheel)>);

@@ -1,12 +1,14 @@
 //! The shards behind their locks, and the limits they share.
 
 use std::fmt;
+use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 
 use hashlink::DefaultHashBuilder;
-use std::hash::BuildHasher;
+use smol_str::SmolStr;
 
 use super::shard::Shard;
 use super::slot::{Gone, Place, Reason, weight};
@@ -24,7 +26,13 @@ const PER_HOLD: usize = 256;
 /// A smaller cache has fewer shards: below two of these it is one, and its LRU order exact.
 const ENTRIES_PER_SHARD: usize = 1024;
 const BYTES_PER_SHARD: usize = 1 << 20;
-const MOST_SHARDS: usize = 64;
+const MOST_SHARDS: usize = 256;
+
+/// The digits and the sign of the longest counter.
+const LONGEST_NUMBER: usize = 20;
+
+/// Called with some keys of a shard, and whether their entries are live.
+type Visit<'v> = dyn FnMut(&[(SmolStr, bool)]) -> ControlFlow<()> + 'v;
 
 /// Called for each entry that left.
 pub(super) type Listener = Box<dyn Fn(&str, &Entry, Reason) + Send + Sync>;
@@ -101,6 +109,9 @@ impl Store {
         let (shard, place) = self.place(key.as_str());
         let mut locked = self.lock(shard);
         let gone = locked.read(place, want, || self.clock.now(), out);
+        if want.slide.is_some() {
+            self.due[shard].store(locked.next_due(), Ordering::Relaxed);
+        }
         if let Some(gone) = gone {
             self.entries.fetch_sub(1, Ordering::Relaxed);
             self.bytes.fetch_sub(gone.weight(), Ordering::Relaxed);
@@ -128,8 +139,11 @@ impl Store {
 
     /// Turns a value that can never fit into a removal: the older one must not outlive it.
     fn refuse_too_large(&self, write: &mut Write<'_>) -> Option<Error> {
-        let Change::Put(entry, _) = &write.change else { return None };
-        let size = weight(write.key.as_str(), entry);
+        let size = match &write.change {
+            Change::Put(entry, _) => weight(write.key.as_str(), entry),
+            Change::Add { .. } => write.key.as_str().len() + LONGEST_NUMBER,
+            Change::Expire(_) | Change::Remove | Change::Release => return None,
+        };
         if size <= self.limits.bytes {
             return None;
         }
@@ -190,16 +204,15 @@ impl Store {
             match what {
                 Scope::Keys(pattern) => removed += self.remove_matching(shard, pattern),
                 Scope::AnyTag(tags) => {
-                    let named = |tag: &str| tags.iter().any(|name| name.as_str() == tag);
-                    let hit = |_: &str, on: &Tags| on.iter().any(named);
-                    self.lock(shard).overtake_where(hit);
                     for tag in *tags {
+                        let hit = |on: &Tags| on.contains(tag.as_str());
+                        self.lock(shard).overtake_where(|_, on| hit(on));
                         removed += self.remove_tagged(shard, tag, &hit);
                     }
                 }
                 Scope::AllTags(tags) => {
                     let Some(first) = tags.first() else { continue };
-                    let hit = |_: &str, on: &Tags| tags.iter().all(|tag| on.contains(tag.as_str()));
+                    let hit = |on: &Tags| tags.iter().all(|tag| on.contains(tag.as_str()));
                     // A load may name the rest of the tags later: overtake all of the namespace.
                     self.lock(shard).overtake_where(|key, _| key.starts_with(first.space()));
                     removed += self.remove_tagged(shard, first, &hit);
@@ -210,44 +223,56 @@ impl Store {
     }
 
     fn remove_matching(&self, shard: usize, pattern: &Pattern) -> u64 {
-        let hit = |key: &str, _: &Tags| pattern.matches(key);
         // Rights go first and at once: no load that began before the walk fills behind it.
-        self.lock(shard).overtake_where(hit);
+        self.lock(shard).overtake_where(|key, _| pattern.matches(key));
         let mut removed = 0;
-        let mut next = 0;
-        loop {
-            let end = self.lock(shard).last_id();
-            if next >= end {
-                return removed;
-            }
-            let ids = next..end.min(next + PER_HOLD as u32);
-            next = ids.end;
-            removed += self.remove_where(shard, ids, &hit);
-        }
+        let _ = self.walk(shard, &mut |keys| {
+            let keys = keys.iter().map(|(key, _)| key).filter(|key| pattern.matches(key));
+            let keys: Vec<_> = keys.collect();
+            removed += self.take_out(shard, |shard, gone| shard.remove_keys(&keys, gone));
+            ControlFlow::Continue(())
+        });
+        removed
     }
 
-    fn remove_tagged(
-        &self,
-        shard: usize,
-        tag: &Name<'_>,
-        hit: &dyn Fn(&str, &Tags) -> bool,
-    ) -> u64 {
+    fn remove_tagged(&self, shard: usize, tag: &Name<'_>, hit: &dyn Fn(&Tags) -> bool) -> u64 {
         let ids = self.lock(shard).tagged(tag.as_str());
-        let chunks = ids.chunks(PER_HOLD);
-        chunks.map(|ids| self.remove_where(shard, ids.iter().copied(), hit)).sum()
+        let removed = ids.chunks(PER_HOLD).map(|ids| {
+            let removed = self.take_out(shard, |shard, gone| shard.remove_where(ids, hit, gone));
+            thread::yield_now();
+            removed
+        });
+        removed.sum()
     }
 
-    fn remove_where(
-        &self,
-        shard: usize,
-        ids: impl Iterator<Item = u32>,
-        hit: &dyn Fn(&str, &Tags) -> bool,
-    ) -> u64 {
+    /// Removes entries under the lock and parts with them after it.
+    fn take_out(&self, shard: usize, remove: impl FnOnce(&mut Shard, &mut Vec<Gone>)) -> u64 {
         let mut gone = Vec::new();
-        self.change(shard, |shard| shard.remove_where(ids, hit, &mut gone));
+        self.change(shard, |shard| remove(shard, &mut gone));
         let removed = gone.len() as u64;
         gone.into_iter().for_each(|gone| self.part_with(gone));
         removed
+    }
+
+    /// Visits the keys of a shard, some at a time and with no lock held, and tells which are live.
+    /// What is there throughout is met: it keeps its number.
+    fn walk(&self, shard: usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let mut next = 0;
+        loop {
+            let now = self.clock.now();
+            let locked = self.lock(shard);
+            let end = locked.last_id();
+            if next >= end {
+                return ControlFlow::Continue(());
+            }
+            let ids = next..end.min(next + PER_HOLD as u32);
+            next = ids.end;
+            let keys = locked.keys(ids, now);
+            drop(locked);
+            visit(&keys)?;
+            // Who waits for the lock gets it before we take it again.
+            thread::yield_now();
+        }
     }
 
     /// Hands out the live keys that match, with no lock held meanwhile.
@@ -256,47 +281,34 @@ impl Store {
         what: &Pattern,
         page: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut keys = Vec::new();
         for shard in 0..self.shards.len() {
-            let mut next = 0;
-            loop {
-                let now = self.clock.now();
-                let locked = self.lock(shard);
-                let end = locked.last_id();
-                let ids = next..end.min(next + PER_HOLD as u32);
-                next = ids.end;
-                locked.live_keys(ids, now, |key| what.matches(key), &mut keys);
-                drop(locked);
-                let done = next >= end;
-                if keys.len() >= PER_HOLD || done && !keys.is_empty() {
-                    page(&keys.iter().map(|key| key.as_str()).collect::<Vec<_>>())?;
-                    keys.clear();
-                }
-                if done {
-                    break;
-                }
-            }
+            self.walk(shard, &mut |keys| {
+                let live = keys.iter().filter(|(key, live)| *live && what.matches(key));
+                let keys: Vec<&str> = live.map(|(key, _)| key.as_str()).collect();
+                if keys.is_empty() { ControlFlow::Continue(()) } else { page(&keys) }
+            })?;
         }
         ControlFlow::Continue(())
     }
 
-    /// Removes what has expired, a bounded number of entries per hold of a lock.
-    pub(super) fn sweep(&self) {
+    /// Removes what has expired, a bounded number of entries per hold of a lock, until told to stop.
+    pub(super) fn sweep(&self, stopped: &dyn Fn() -> bool) {
         for shard in 0..self.shards.len() {
-            self.sweep_shard(shard);
+            self.sweep_shard(shard, stopped);
         }
     }
 
-    fn sweep_shard(&self, shard: usize) {
+    fn sweep_shard(&self, shard: usize, stopped: &dyn Fn() -> bool) {
         self.lock(shard).sweep_leases(self.clock.now());
         loop {
             let mut gone = Vec::with_capacity(PER_HOLD);
             let now = self.clock.now();
             let done = self.change(shard, |shard| shard.sweep(now, PER_HOLD, &mut gone));
             gone.into_iter().for_each(|gone| self.part_with(gone));
-            if done {
+            if done || stopped() {
                 break;
             }
+            thread::yield_now();
         }
         drop(self.change(shard, Shard::compacted));
     }
@@ -304,11 +316,14 @@ impl Store {
     /// Tells the listener and drops the entry, whose decoded value may run code of the user's.
     /// No lock is held.
     fn part_with(&self, gone: Gone) {
-        if let Some(listener) = &self.listener {
-            let told = AssertUnwindSafe(|| listener(&gone.key, &gone.entry, gone.reason));
-            if catch_unwind(told).is_err() {
-                log::error!("yokedcache: the eviction listener panicked");
+        let told = AssertUnwindSafe(|| {
+            if let Some(listener) = &self.listener {
+                listener(&gone.key, &gone.entry, gone.reason);
             }
+            drop(gone);
+        });
+        if catch_unwind(told).is_err() {
+            log::error!("yokedcache: an eviction listener or the drop of a value panicked");
         }
     }
 
@@ -338,12 +353,11 @@ fn settle(book: &AtomicUsize, before: usize, after: usize) {
     }
 }
 
-/// A power of two: enough for the cores, few enough that each shard's LRU order means something.
+/// A power of two, so many that a table that grows, and a walk, hold a lock only shortly, and so few
+/// that each shard's order of use means something.
 fn shard_count(limits: Limits) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let by_size = (limits.entries / ENTRIES_PER_SHARD).min(limits.bytes / BYTES_PER_SHARD);
-    let most = by_size.clamp(1, MOST_SHARDS.min(4 * cores).max(1));
-    1 << most.ilog2()
+    1 << by_size.clamp(1, MOST_SHARDS).ilog2()
 }
 
 impl fmt::Debug for Store {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use super::store::Store;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +31,7 @@ impl Sweeper {
         let (stop, stopped) = bounded(0);
         let work = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                store.sweep();
+                store.sweep(&|| stopped.try_recv() == Err(TryRecvError::Disconnected));
             }
         };
         let thread = thread::Builder::new().name("yokedcache-sweeper".into()).spawn(work);
