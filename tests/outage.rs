@@ -202,10 +202,10 @@ fn threads_that_load_while_it_is_down_share_one_load() {
 #[test]
 fn a_load_begun_in_an_outage_is_not_shared_past_an_invalidation() {
     let invalidations: [fn(&Cache); 4] = [
-        |cache| drop(cache.delete("k").unwrap()),
-        |cache| drop(cache.invalidate_tags(["t"]).unwrap()),
-        |cache| drop(cache.invalidate_pattern("k").unwrap()),
-        |cache| drop(cache.clear().unwrap()),
+        |cache| assert!(cache.delete("k").is_ok()),
+        |cache| assert!(cache.invalidate_tags(["t"]).is_ok()),
+        |cache| assert!(cache.invalidate_pattern("k").is_ok()),
+        |cache| assert!(cache.clear().is_ok()),
     ];
     for invalidate in invalidations {
         let faulty = Faulty::new();
