@@ -107,7 +107,8 @@ pub enum Scope<'a> {
     Keys(&'a Pattern),
     /// Entries with at least one of these tags.
     AnyTag(&'a [Name<'a>]),
-    /// Entries with all of these tags. With none named: nothing.
+    /// Entries with all of these tags. With none named: nothing. Refused, the cache emulates it by
+    /// looking at every key that `scan` names: stale entries and leases are not reached then.
     AllTags(&'a [Name<'a>]),
 }
 

@@ -189,7 +189,7 @@ impl Cache {
 
 /// The names of what a call would remove. Made by [`Cache::dry_run`].
 ///
-/// Each method names entries that are there when it looks, sorted, and costs a visit to every key
+/// Each method names live entries, of whatever schema, sorted, and costs a visit to every key
 /// of the namespace.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a dry run does nothing until it is told what to try"]
@@ -224,7 +224,7 @@ impl DryRun<'_> {
 
     fn named(&self, hit: impl Fn(&Found) -> bool) -> Result<Vec<String>> {
         let mut keys = Vec::new();
-        self.0.0.each_found(&Pattern::all(), Heads::Usable, &mut |name, found| {
+        self.0.0.each_found(&Pattern::all(), Heads::All, &mut |name, found| {
             if hit(found) {
                 keys.push(name.rest().to_owned());
             }

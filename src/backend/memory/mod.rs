@@ -143,6 +143,9 @@ impl Default for MemoryBuilder {
 impl MemoryBuilder {
     /// The most entries it holds. Default 10,000.
     ///
+    /// Where room is needed, expired entries go first (a search for one does at most 1,024 steps of
+    /// the timing wheel's work), then live ones.
+    ///
     /// Up to 2,047 entries, or below 2 MiB of [`max_bytes`](Self::max_bytes), the order of eviction
     /// is exactly least recently used. Larger caches are sharded, and an entry read since it was
     /// last looked at for eviction is passed over (second chance).

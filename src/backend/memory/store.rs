@@ -293,7 +293,7 @@ impl Store {
 
     /// Removes what has expired, a bounded number of entries per hold of a lock, until told to stop.
     pub(super) fn sweep(&self, stopped: &dyn Fn() -> bool) {
-        for shard in 0..self.shards.len() {
+        for shard in (0..self.shards.len()).take_while(|_| !stopped()) {
             self.sweep_shard(shard, stopped);
         }
     }
@@ -329,17 +329,16 @@ impl Store {
 
     pub(super) fn stats(&self, name: &'static str) -> BackendStats {
         let mut stats = BackendStats::new(name);
-        let (mut entries, mut bytes, mut links) = (0, 0, 0);
+        let mut links = 0;
         for shard in 0..self.shards.len() {
             let locked = self.lock(shard);
-            entries += locked.len() as u64;
-            bytes += locked.bytes() as u64;
             links += locked.tag_links() as u64;
             stats.expired += locked.counted.expired;
             stats.evicted += locked.counted.evicted;
         }
-        stats.entries = Some(entries);
-        stats.bytes = Some(bytes);
+        // Not the sum over the shards, which change while they are visited.
+        stats.entries = Some(self.entries.load(Ordering::Relaxed) as u64);
+        stats.bytes = Some(self.bytes.load(Ordering::Relaxed) as u64);
         stats.tag_links = Some(links);
         stats
     }
