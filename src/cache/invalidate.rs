@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 
 use super::core::{Core, unanswered};
-use super::look::usable;
 use super::{Cache, View};
 use crate::backend::{
     Cause, Change, Found, Name, NotDone, Read, Removed, Scope, Want, When, Write, Wrote,
@@ -71,7 +70,7 @@ impl Cache {
         core.need_versions()?;
         core.flights.overtake_all();
         let mut removed = 0;
-        self.0.each_found(&Pattern::all(), Heads::All, &mut |name, found| {
+        self.0.each_found(&Pattern::all(), &mut |name, found| {
             if !has_all(found, tags) {
                 return Ok(());
             }
@@ -224,7 +223,7 @@ impl DryRun<'_> {
 
     fn named(&self, hit: impl Fn(&Found) -> bool) -> Result<Vec<String>> {
         let mut keys = Vec::new();
-        self.0.0.each_found(&Pattern::all(), Heads::All, &mut |name, found| {
+        self.0.0.each_found(&Pattern::all(), &mut |name, found| {
             if hit(found) {
                 keys.push(name.rest().to_owned());
             }
@@ -256,15 +255,6 @@ impl DryRun<'_> {
     }
 }
 
-/// Which entries a walk shows.
-#[derive(Clone, Copy)]
-pub(super) enum Heads {
-    /// Those a reader of this handle may see.
-    Usable,
-    /// Stale ones and other schemas', too.
-    All,
-}
-
 fn has_all(found: &Found, tags: &[Name<'_>]) -> bool {
     tags.iter().all(|tag| found.entry.tags.contains(tag.as_str()))
 }
@@ -285,12 +275,11 @@ impl View {
         Ok(())
     }
 
-    /// Shows the head of each entry whose key matches, with tags and version; a page of keys
+    /// Shows the head of each live entry, of whatever schema, whose key matches, with tags and version; a page of keys
     /// is read at once.
     pub(super) fn each_found(
         &self,
         pattern: &Pattern,
-        which: Heads,
         each: &mut dyn FnMut(Name<'_>, &Found) -> Result<()>,
     ) -> Result<()> {
         let (core, call) = (&*self.core, self.policy.call());
@@ -298,7 +287,7 @@ impl View {
         let mut result = Ok(());
         core.backend.scan(call, &pattern.within(&self.prefix), &mut |full| {
             for keys in full.chunks(PAGE) {
-                result = self.heads(keys, which, each);
+                result = self.heads(keys, each);
                 if result.is_err() {
                     return ControlFlow::Break(());
                 }
@@ -311,7 +300,6 @@ impl View {
     fn heads(
         &self,
         keys: &[&str],
-        which: Heads,
         each: &mut dyn FnMut(Name<'_>, &Found) -> Result<()>,
     ) -> Result<()> {
         let names: Vec<_> = keys.iter().map(|key| Name::new(key, self.prefix.len())).collect();
@@ -320,14 +308,11 @@ impl View {
         let want = Want { head_only: true, meta: true, quiet: true, token, ..Want::VALUE };
         self.core.backend.read(self.policy.call(), &names, &want, &mut out)?;
         for (name, read) in names.into_iter().zip(out) {
-            match (read, which) {
-                (Read::Failed(error), _) => return Err(error),
-                (Read::Hit(found), Heads::All) => each(name, &found)?,
-                (mut read, _) => match usable(&self.policy, &mut read) {
-                    Ok(found) => each(name, found)?,
-                    Err(Cause::Down) => return Err(unanswered()),
-                    Err(_) => {}
-                },
+            match read {
+                Read::Hit(found) => each(name, &found)?,
+                Read::Failed(error) => return Err(error),
+                Read::Unanswered | Read::Miss(Cause::Down, _) => return Err(unanswered()),
+                Read::Miss(..) => {}
             }
         }
         Ok(())

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::core::Core;
-use super::invalidate::Heads;
 use super::look::usable;
 use super::{Cache, View};
 use crate::backend::{Entry, Name, Read, Want};
@@ -178,8 +177,9 @@ impl<'c> Search<'c> {
         if let Some(tag) = self.tag {
             key::check(prefix, tag, ErrorKind::InvalidTag)?;
             let tag = [prefix, tag].concat();
-            return self.view.each_found(&pattern, Heads::Usable, &mut |name, found| {
-                if found.entry.tags.contains(&tag) {
+            return self.view.each_found(&pattern, &mut |name, found| {
+                let Entry { schema, tags, .. } = &found.entry;
+                if *schema == policy.schema && tags.contains(&tag) {
                     each(name.rest());
                 }
                 Ok(())
