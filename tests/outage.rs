@@ -189,7 +189,7 @@ fn threads_that_load_while_it_is_down_share_one_load() {
                 barrier.wait();
                 let value = cache.get_or_compute("k", || {
                     runs.fetch_add(1, Ordering::SeqCst);
-                    thread::sleep(Duration::from_millis(200));
+                    thread::sleep(Duration::from_millis(500));
                     "value".to_owned()
                 });
                 assert_eq!(value.unwrap(), "value");

@@ -275,7 +275,8 @@ pub fn waiters_of_a_failed_load_get_an_error_and_the_next_loads(rig: &Rig) {
         wait_started.recv().unwrap();
         let joins = scope.spawn(move || cache.get_or_load("k", || Loads::Ok(1u8)));
         wait_for(|| joins.is_finished() || cache.stats().misses.total() == 2);
-        thread::sleep(Duration::from_millis(20));
+        // It has missed, and joins next.
+        thread::sleep(Duration::from_millis(100));
         finish.send(()).unwrap();
         assert_eq!(leader.join().unwrap().unwrap(), Err("no".into()));
         assert_eq!(joins.join().unwrap().unwrap_err().kind(), ErrorKind::LoadFailed);

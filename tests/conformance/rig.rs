@@ -65,7 +65,7 @@ impl Rig {
         if self.is_exact() {
             Duration::from_secs(10)
         } else {
-            self.can().ttl_step.max(Duration::from_millis(40))
+            self.can().ttl_step.max(Duration::from_millis(100))
         }
     }
 }
