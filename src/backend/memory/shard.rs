@@ -24,7 +24,7 @@ use crate::number;
 /// How many timers one search for an expired entry may move.
 const STEPS_PER_SEARCH: usize = 1024;
 /// A shard with at most this many entries is moved to a smaller table in one go.
-const FEW: usize = 512;
+const FEW: usize = 64;
 /// How many entries one eviction may spare because they were read.
 const SPARED: usize = 1024;
 
