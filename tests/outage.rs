@@ -48,7 +48,9 @@ impl Faulty {
 
 impl Backend for Faulty {
     fn about(&self) -> About {
-        About::new("faulty", self.memory.about().can)
+        let mut can = self.memory.about().can;
+        can.max_value = Some(100);
+        About::new("faulty", can)
     }
 
     fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
@@ -259,6 +261,34 @@ fn one_failing_node_fails_only_its_keys() {
     assert_eq!(failed[0].1.kind(), ErrorKind::Timeout);
     assert_eq!(kind(cache.delete_many(["good", "bad"])), ErrorKind::Timeout);
     assert_eq!(kind(cache.dry_run().invalidate_tags(["t"])), ErrorKind::Timeout);
+}
+
+#[test]
+fn a_value_the_backend_cannot_take_removes_the_older_one() {
+    let cache = Cache::builder(Faulty::new()).build().unwrap();
+    let large = "x".repeat(200);
+    let stores: [fn(&Cache, &str) -> Result<bool>; 4] = [
+        |cache, large| cache.set("k", large),
+        |cache, large| cache.set_bytes("k", large.to_owned()),
+        |cache, large| cache.replace("k", large),
+        |cache, large| {
+            let (_, version) = cache.get_versioned::<String>("k")?.unwrap();
+            cache.swap("k", version, large)
+        },
+    ];
+    for store in stores {
+        cache.set("k", "old").unwrap();
+        assert_eq!(kind(store(&cache, &large)), ErrorKind::TooLarge);
+        assert!(!cache.exists("k").unwrap());
+    }
+    cache.set("k", "old").unwrap();
+    assert_eq!(kind(cache.add("k", &large)), ErrorKind::TooLarge);
+    assert!(cache.exists("k").unwrap(), "nothing was to be stored over it");
+    let failed = cache.set_many([("a", "small"), ("k", &large)]).unwrap();
+    assert_eq!((failed.len(), failed[0].0.as_str()), (1, "k"));
+    assert_eq!((cache.exists("a").unwrap(), cache.exists("k").unwrap()), (true, false));
+    assert_eq!(cache.get_or_compute("l", || large.clone()).unwrap(), large);
+    assert!(!cache.exists("l").unwrap());
 }
 
 #[test]

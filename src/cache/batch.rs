@@ -111,7 +111,15 @@ impl Cache {
                     writes.push(Write::new(name, When::Always, change));
                     at.push(index);
                 }
-                Err(error) => failed.push((index, error)),
+                Err(error) => {
+                    // As with one key: a value too large takes the older one with it.
+                    if error.kind() == ErrorKind::TooLarge {
+                        writes.push(Write::new(name, When::Always, Change::Remove));
+                        puts.push(false);
+                        at.push(index);
+                    }
+                    failed.push((index, error));
+                }
             }
         }
         if !writes.is_empty() {
@@ -133,6 +141,7 @@ impl Cache {
             }
         }
         failed.sort_by_key(|(index, _)| *index);
+        failed.dedup_by_key(|(index, _)| *index);
         Ok(failed.into_iter().map(|(index, error)| (keys[index].as_ref().into(), error)).collect())
     }
 

@@ -243,8 +243,7 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     /// [`Unsupported`](ErrorKind::Unsupported) for tags.
     pub fn set<T: Serialize + ?Sized>(self, value: &T) -> Result<bool> {
         self.on_tagged(|core, policy, name, tags| {
-            let change = core.encode(policy, value, tags)?;
-            core.stored(policy, name, When::Always, change)
+            core.store(policy, name, When::Always, core.encode(policy, value, tags))
         })
     }
 
@@ -254,8 +253,8 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     /// As [`set`](Self::set).
     pub fn set_bytes(self, bytes: impl Into<Bytes>) -> Result<bool> {
         self.on_tagged(|core, policy, name, tags| {
-            let change = core.put(policy, core.format.raw(bytes, CodecId::RAW), tags)?;
-            core.stored(policy, name, When::Always, change)
+            let change = core.put(policy, core.format.raw(bytes, CodecId::RAW), tags);
+            core.store(policy, name, When::Always, change)
         })
     }
 
@@ -277,11 +276,10 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     /// As [`set`](Self::set).
     pub fn replace<T: Serialize + ?Sized>(self, value: &T) -> Result<bool> {
         self.on_tagged(|core, policy, name, tags| {
-            let change = core.encode(policy, value, tags)?;
             if core.is_of_another_schema(policy, name)? {
                 return Ok(false);
             }
-            core.stored(policy, name, When::Present, change)
+            core.store(policy, name, When::Present, core.encode(policy, value, tags))
         })
     }
 
@@ -292,9 +290,8 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     pub fn swap<T: Serialize + ?Sized>(self, version: Token, value: &T) -> Result<bool> {
         self.on_tagged(|core, policy, name, tags| {
             core.need_versions()?;
-            let change = core.encode(policy, value, tags)?;
             let strict = Policy { strict: true, ..*policy };
-            core.stored(&strict, name, When::Version(version), change)
+            core.store(&strict, name, When::Version(version), core.encode(policy, value, tags))
         })
     }
 

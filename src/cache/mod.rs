@@ -250,8 +250,8 @@ impl Cache {
     /// `None` is stored as the knowledge that there is no value.
     ///
     /// # Errors
-    /// [`InvalidKey`](crate::ErrorKind::InvalidKey), [`Encode`](crate::ErrorKind::Encode),
-    /// [`TooLarge`](crate::ErrorKind::TooLarge).
+    /// [`InvalidKey`](crate::ErrorKind::InvalidKey); [`Encode`](crate::ErrorKind::Encode);
+    /// [`TooLarge`](crate::ErrorKind::TooLarge), and then the older value is gone.
     pub fn set<T: Serialize + ?Sized>(&self, key: impl AsRef<str>, value: &T) -> Result<bool> {
         self.entry(key).set(value)
     }

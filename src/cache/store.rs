@@ -60,6 +60,25 @@ impl Core {
         self.store_done(policy, puts, wrote)
     }
 
+    /// Stores what `change` says, once the value is encoded and checked. A value the backend cannot
+    /// take removes the older one, which must not outlive it.
+    pub(crate) fn store(
+        &self,
+        policy: &Policy,
+        name: Name<'_>,
+        when: When,
+        change: Result<Change>,
+    ) -> Result<bool> {
+        match change {
+            Ok(change) => self.stored(policy, name, when, change),
+            Err(error) if error.kind() == ErrorKind::TooLarge => {
+                self.write(policy, Write::new(name, when, Change::Remove))?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// What a caller that stores is told: an outage stored nothing, unless the caller is strict.
     pub(crate) fn store_done(
         &self,
