@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::core::Core;
 use super::look::usable;
 use super::{Cache, View};
-use crate::backend::{Entry, Name, Read, Want};
+use crate::backend::{Entry, Name, Read, Tags, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuzzy::Scorer;
 use crate::key::{self, Names};
@@ -123,8 +123,8 @@ impl<'c> Search<'c> {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an empty query or one of more than 256
     /// characters, a threshold outside 0 to 100, or a limit of 0;
-    /// [`Unsupported`](ErrorKind::Unsupported) where the backend cannot list keys; any failure of
-    /// the backend.
+    /// [`Unsupported`](ErrorKind::Unsupported) where the backend cannot list keys, or has no tags and
+    /// one is named; any failure of the backend.
     pub fn find(self) -> Result<Vec<Match>> {
         let wanted = self.query.chars().count();
         if !(1..=LONGEST).contains(&wanted) {
@@ -177,6 +177,7 @@ impl<'c> Search<'c> {
         if let Some(tag) = self.tag {
             key::check(prefix, tag, ErrorKind::InvalidTag)?;
             let tag = [prefix, tag].concat();
+            core.need_tags(&Tags::new([&tag]))?;
             return self.view.each_found(&pattern, &mut |name, found| {
                 let Entry { schema, tags, .. } = &found.entry;
                 if *schema == policy.schema && tags.contains(&tag) {

@@ -71,5 +71,8 @@ pub fn fuzzy_search_has_scopes_and_limits(rig: &Rig) {
         cache.entry("item:tagged").tag("t").set(&1).unwrap();
         let tagged = cache.search("item").tag("t").find().unwrap();
         assert_eq!(tagged.iter().map(|found| &found.key).collect::<Vec<_>>(), ["item:tagged"]);
+    } else {
+        let error = cache.search("item").tag("t").find().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
     }
 }
