@@ -302,6 +302,25 @@ fn the_drop_of_a_shared_value_may_panic() {
 }
 
 #[test]
+fn the_drop_of_a_counter_s_decoded_value_may_use_the_cache() {
+    static CACHE: OnceLock<Cache> = OnceLock::new();
+    static DROPPED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    #[derive(serde::Deserialize)]
+    struct Counted(#[allow(dead_code)] i64);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            CACHE.get().unwrap().get::<i64>("n").unwrap();
+            DROPPED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+    let cache = CACHE.get_or_init(|| Cache::memory(10));
+    cache.set("n", &1).unwrap();
+    drop(cache.get_arc::<Counted>("n").unwrap());
+    assert_eq!(cache.increment("n", 1).unwrap(), 2);
+    assert_eq!(DROPPED.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[test]
 fn a_counter_that_can_never_fit_is_refused() {
     let (cache, _) = still(|builder| builder.max_bytes(30));
     assert_eq!(cache.increment("n", 1).unwrap(), 1);

@@ -32,10 +32,12 @@ pub struct Can {
     pub tags: bool,
     /// Keys can be listed, searched, and removed by pattern.
     pub scan: bool,
-    /// Reads give a [`Token`](super::Token), and writes under [`When::Version`](super::When::Version) are atomic.
+    /// Reads give a [`Token`](super::Token), and writes under
+    /// [`When::Version`](super::When::Version) are atomic.
     pub versions: bool,
-    /// [`Ask::Own`](super::Ask::Own) and its kin are honoured. Without, a value whose load an invalidation overtook
-    /// is stored all the same: in that backend promises about invalidation hold for plain writes.
+    /// [`Ask::Own`](super::Ask::Own) and its kin are honoured. Without, a load is overtaken only by
+    /// what the same cache deletes or invalidates before its loader returns: what others do, or what
+    /// comes while the value is being stored, does not keep an old value out.
     pub leases: bool,
     /// [`Change::Add`](super::Change::Add) is atomic. Without it the cache adds by compare-and-swap.
     pub add: bool,

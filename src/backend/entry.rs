@@ -83,7 +83,8 @@ pub enum Packing {
 pub struct Life {
     /// How long ago it was written.
     pub age: Option<Duration>,
-    /// When it turns stale: still there for a loader that fails, absent for everybody else.
+    /// When it turns stale: still there for a look-up and a loader that revalidates, absent for
+    /// everybody else.
     pub soft: Option<Duration>,
     /// When it is gone; never, if `None`.
     pub hard: Option<Duration>,

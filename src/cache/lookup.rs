@@ -62,7 +62,7 @@ pub struct Hit<T> {
     pub ttl_left: Option<Duration>,
     /// Which level of a tiered cache it came from: 0 is the nearest.
     pub tier: u8,
-    /// Past its time to live, and kept for loaders that fail or revalidate.
+    /// Past its time to live, and kept for loaders that revalidate.
     pub stale: bool,
 }
 

@@ -326,7 +326,7 @@ impl Shard {
         Some(self.forget(key, slot, reason))
     }
 
-    /// A value kept for failing loaders stays so for as long after its new end as after the old.
+    /// A value kept when stale stays so for as long after its new end as after the old.
     fn expire(&mut self, place: Place<'_>, life: Option<std::time::Duration>, now: Tick) -> Wrote {
         let Some(slot) = self.slot_mut(place).filter(|slot| slot.is_live(now)) else {
             return Wrote::Not(NotDone::Absent);
@@ -367,8 +367,7 @@ impl Shard {
         };
         let text = sum.to_string();
         let gone = if exists {
-            self.renumber(place, text);
-            None
+            self.renumber(place, text)
         } else {
             self.put(place, Entry::new(text, CodecId::INT), life, now, out)
         };
@@ -377,17 +376,19 @@ impl Shard {
         gone
     }
 
-    /// Puts another number into an entry that keeps everything else.
-    fn renumber(&mut self, place: Place<'_>, text: String) {
+    /// Puts another number into an entry that keeps everything else. The old value goes out: what
+    /// it was decoded to may run code of the user's when it is dropped.
+    fn renumber(&mut self, place: Place<'_>, text: String) -> Option<Gone> {
         let version = self.next_version();
         let found = self.entries.raw_entry_mut().from_key_hashed_nocheck(place.hash, place.key);
-        if let RawEntryMut::Occupied(mut found) = found {
-            found.to_back();
-            let slot = found.get_mut();
-            self.bytes = self.bytes + text.len() - slot.entry.value.bytes().len();
-            slot.entry.value = text.into();
-            slot.version = version;
-        }
+        let RawEntryMut::Occupied(mut found) = found else { return None };
+        found.to_back();
+        let (key, slot) = found.into_key_value();
+        self.bytes = self.bytes + text.len() - slot.entry.value.bytes().len();
+        let entry = slot.entry.clone();
+        slot.entry.value = text.into();
+        slot.version = version;
+        Some(Gone { key: key.clone(), entry, reason: Reason::Replaced })
     }
 
     /// Takes the bookkeeping of an entry away that is no longer in the map.
