@@ -59,6 +59,10 @@ pub enum ErrorKind {
     Timeout,
     /// The backend could not be reached or did not answer properly.
     Unavailable,
+    /// The backend refused the credentials, or the user may not do this.
+    Denied,
+    /// The backend has no room and may not evict to make some.
+    Full,
     /// Another thread's load of this key failed.
     LoadFailed,
     /// A loader asked for the key it is loading.
@@ -94,9 +98,16 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether the same call may succeed later: the backend was not reached, or not in time.
+    /// Whether the same call may succeed later: the backend was not reached, not in time, or had no
+    /// room.
     pub fn is_transient(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Timeout | ErrorKind::Unavailable)
+        matches!(self.0.kind, ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Full)
+    }
+
+    /// Whether the backend failed, whatever it was asked: what a cache that is not
+    /// [strict](crate::CacheBuilder::strict) answers with a miss, or with false.
+    pub fn is_outage(&self) -> bool {
+        self.is_transient() || self.0.kind == ErrorKind::Denied
     }
 }
 

@@ -34,6 +34,8 @@
 //! | `fuzzy` (default) | `Cache::fuzzy_search` and `Cache::search` |
 //! | `msgpack` | the codec `MessagePack` |
 //! | `compression` | compression of large values with lz4 or zstd |
+//! | `redis` | the backend `Redis`: one server, sentinels, a cluster |
+//! | `tls` | TLS for it, by rustls |
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -56,7 +58,11 @@ mod tag;
 mod value;
 
 pub use backend::memory::{Memory, Reason};
-pub use backend::{Backend, Cause, Removed, Tags, Token};
+#[cfg(feature = "redis")]
+pub use backend::redis::{Redis, RedisBuilder};
+#[cfg(feature = "tls")]
+pub use backend::remote::tls::TlsSettings;
+pub use backend::{Backend, Cause, Health, Removed, Tags, Token};
 pub use cache::{Cache, CacheBuilder, DryRun, EntryRef, Hit, Load, Loaded, Lookup, Ttl, Typed};
 #[cfg(feature = "fuzzy")]
 pub use cache::{Match, Search};

@@ -110,6 +110,23 @@ impl Pattern {
         &self.space
     }
 
+    /// A Redis glob for the full keys of the set, each perhaps followed by something.
+    #[cfg(feature = "redis")]
+    pub(crate) fn match_glob(&self) -> String {
+        let mut glob = Self::escape(&self.space);
+        if let Rest::Glob(rest) = &self.rest {
+            glob.push_str(&rest.text);
+        }
+        glob.push('*');
+        glob
+    }
+
+    /// Whether it is all keys of its namespace.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_all(&self) -> bool {
+        matches!(self.rest, Rest::All)
+    }
+
     /// Whether a full key belongs to the set.
     pub fn matches(&self, full_key: &str) -> bool {
         let Some(rest) = full_key.strip_prefix(&*self.space) else { return false };
@@ -153,7 +170,11 @@ impl From<&Pattern> for Pattern {
 
 /// A parsed glob.
 #[derive(Debug)]
-struct Glob(Vec<Token>);
+struct Glob {
+    #[cfg(feature = "redis")]
+    text: Box<str>,
+    tokens: Vec<Token>,
+}
 
 #[derive(Debug)]
 enum Token {
@@ -192,12 +213,16 @@ impl Glob {
         if tokens.is_empty() {
             return Err(malformed(glob, "is empty"));
         }
-        Ok(Self(tokens))
+        Ok(Self {
+            #[cfg(feature = "redis")]
+            text: glob.into(),
+            tokens,
+        })
     }
 
     /// Linear but for the last star seen: only that one ever needs to take one byte more.
     fn matches(&self, text: &[u8]) -> bool {
-        let tokens = &self.0;
+        let tokens = &self.tokens;
         let (mut token, mut at) = (0, 0);
         let mut star = None;
         while at < text.len() {

@@ -107,7 +107,11 @@ pub struct BackendStats {
     pub expired: u64,
     /// Entries removed to make room.
     pub evicted: u64,
-    /// The backends inside, with the parts they play.
+    /// Connections open to a server; `None` where there is no server.
+    pub connections: Option<u64>,
+    /// Those of them that nobody is using.
+    pub idle_connections: Option<u64>,
+    /// The backends and servers inside, with the parts they play.
     pub children: Vec<(String, BackendStats)>,
 }
 

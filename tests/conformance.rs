@@ -21,7 +21,53 @@ mod conformance {
 #[allow(dead_code)]
 mod custom;
 
+#[cfg(feature = "redis")]
+mod support;
+
 use conformance::rig::Rig;
+
+/// Suites on real servers, each started once for all cases of the suite.
+#[cfg(feature = "redis")]
+mod servers {
+    use std::sync::OnceLock;
+
+    use yokedcache::Redis;
+
+    use crate::conformance::rig::Rig;
+    use crate::support::{RedisCluster, RedisSentinels, RedisServer};
+
+    pub fn standalone() -> Rig {
+        static SERVER: OnceLock<RedisServer> = OnceLock::new();
+        let server = SERVER.get_or_init(|| RedisServer::start(&[]));
+        Rig::on_server(Redis::open(server.url()).unwrap())
+    }
+
+    pub fn unix() -> Rig {
+        static SERVER: OnceLock<RedisServer> = OnceLock::new();
+        let server = SERVER.get_or_init(RedisServer::unix);
+        Rig::on_server(Redis::open(server.url()).unwrap())
+    }
+
+    #[cfg(feature = "tls")]
+    pub fn tls() -> Rig {
+        static SERVER: OnceLock<RedisServer> = OnceLock::new();
+        let server = SERVER.get_or_init(RedisServer::tls);
+        let url = format!("{}?ssl_ca_certs={}", server.url(), server.ca().display());
+        Rig::on_server(Redis::open(&url).unwrap())
+    }
+
+    pub fn sentinel() -> Rig {
+        static SERVERS: OnceLock<RedisSentinels> = OnceLock::new();
+        let servers = SERVERS.get_or_init(RedisSentinels::start);
+        Rig::on_server(Redis::open(&servers.url()).unwrap())
+    }
+
+    pub fn cluster() -> Rig {
+        static SERVERS: OnceLock<RedisCluster> = OnceLock::new();
+        let servers = SERVERS.get_or_init(RedisCluster::start);
+        Rig::on_server(Redis::open(&servers.url()).unwrap())
+    }
+}
 
 macro_rules! cases {
     ($rig:expr; $($module:ident: $($case:ident),* $(,)?;)*) => {
@@ -164,3 +210,13 @@ suite!(memory, crate::Rig::memory(100_000));
 suite!(memory_in_one_shard, crate::Rig::memory(2_000));
 // A stranger's backend, written from the docs, without tags and leases.
 suite!(custom_backend, crate::Rig::on_real_time(crate::custom::Sorted::new()));
+#[cfg(feature = "redis")]
+suite!(redis_standalone, crate::servers::standalone());
+#[cfg(feature = "redis")]
+suite!(redis_over_a_unix_socket, crate::servers::unix());
+#[cfg(feature = "tls")]
+suite!(redis_over_tls, crate::servers::tls());
+#[cfg(feature = "redis")]
+suite!(redis_behind_sentinels, crate::servers::sentinel());
+#[cfg(feature = "redis")]
+suite!(redis_cluster, crate::servers::cluster());

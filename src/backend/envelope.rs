@@ -116,8 +116,18 @@ pub fn placeholder(token: u128) -> [u8; 18] {
 
 /// Reads what is stored under `key`. The value shares the bytes given.
 pub fn open(key: &str, stored: &Bytes) -> Opened {
+    open_by(stored, &|stored| open_value(stored, Some(key)))
+}
+
+/// Reads the beginning of what is stored, up to the value and perhaps some of it: everything but
+/// the value, unchecked.
+pub fn open_head(beginning: &Bytes) -> Opened {
+    open_by(beginning, &|stored| open_value(stored, None))
+}
+
+fn open_by(stored: &Bytes, open_value: &dyn Fn(&Bytes) -> Option<Envelope>) -> Opened {
     match stored.get(..2) {
-        Some([MARK, VALUE]) => open_value(key, stored).map_or(Opened::Damaged, Opened::Value),
+        Some([MARK, VALUE]) => open_value(stored).map_or(Opened::Damaged, Opened::Value),
         Some([MARK, PLACEHOLDER]) => match <[u8; 16]>::try_from(&stored[2..]) {
             Ok(token) => Opened::Placeholder(u128::from_le_bytes(token)),
             Err(_) => Opened::Damaged,
@@ -128,7 +138,7 @@ pub fn open(key: &str, stored: &Bytes) -> Opened {
     }
 }
 
-fn open_value(key: &str, stored: &Bytes) -> Option<Envelope> {
+fn open_value(stored: &Bytes, checked_for: Option<&str>) -> Option<Envelope> {
     let mut left = &stored[2..];
     let write_id = u128::from_le_bytes(take(&mut left)?);
     let [codec, flags] = take(&mut left)?;
@@ -142,7 +152,7 @@ fn open_value(key: &str, stored: &Bytes) -> Option<Envelope> {
         if flags & TAGS == 0 { Default::default() } else { take_tags(&mut left)? };
     let header = &stored[..stored.len() - left.len()];
     let sum = u64::from_le_bytes(take(&mut left)?);
-    if sum != checksum(key, header, left) {
+    if checked_for.is_some_and(|key| sum != checksum(key, header, left)) {
         return None;
     }
     let entry = Entry {
@@ -200,7 +210,7 @@ fn packing_of(flags: u8) -> Option<Packing> {
 }
 
 /// As INCR would leave it: no plus sign, no leading zero, no blank.
-fn is_whole_number(text: &[u8]) -> bool {
+pub(crate) fn is_whole_number(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let canonical = match digits {
         [] => false,

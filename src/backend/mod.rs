@@ -97,8 +97,13 @@ use std::sync::Arc;
 mod about;
 mod entry;
 pub mod envelope;
+mod health;
 pub mod memory;
 mod read;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "redis")]
+pub(crate) mod remote;
 mod token;
 mod write;
 
@@ -107,6 +112,7 @@ pub use crate::tag::Tags;
 pub use crate::value::Value;
 pub use about::{About, Call, Can};
 pub use entry::{CodecId, Entry, Life, Packing};
+pub use health::Health;
 pub use read::{Ask, Cause, Found, Grant, More, Read, Want};
 pub use token::{Lease, Origin, TagVersion, Token};
 pub use write::{Change, NotDone, Removed, Scope, When, Write, Wrote};
@@ -167,6 +173,15 @@ pub trait Backend: Debug + Send + Sync + 'static {
         stats
     }
 
+    /// Whether it answers, with its children. `probe` is a key that may be asked for.
+    fn health(&self, call: Call, probe: Name<'_>) -> Health {
+        let mut health = health::probe(self, call, probe);
+        self.children(&mut |part, child| {
+            health.children.push((part.into(), child.health(call, probe)));
+        });
+        health
+    }
+
     /// Stops threads and closes connections, as dropping it would. Calls may still come.
     fn close(&self) {
         self.children(&mut |_, child| child.close());
@@ -208,6 +223,9 @@ macro_rules! forward_backend {
             }
             fn stats(&self, call: Call) -> BackendStats {
                 (**self).stats(call)
+            }
+            fn health(&self, call: Call, probe: Name<'_>) -> Health {
+                (**self).health(call, probe)
             }
             fn close(&self) {
                 (**self).close()

@@ -128,7 +128,7 @@ impl Cache {
             let done = core.backend.write(policy.call(), &mut writes, &mut out);
             if let Err(error) = done {
                 core.note(&error);
-                if policy.strict || !error.is_transient() {
+                if policy.strict || !error.is_outage() {
                     return Err(error);
                 }
                 failed.extend(at.drain(..).map(|index| (index, error.clone())));

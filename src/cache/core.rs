@@ -78,7 +78,7 @@ impl Core {
             (Ok(()), _) => unanswered(),
         };
         self.note(&error);
-        if error.is_transient() && !policy.strict { Ok(()) } else { Err(error) }
+        if error.is_outage() && !policy.strict { Ok(()) } else { Err(error) }
     }
 
     /// Makes one change. Every failure is an error here: what it means to the caller differs.
@@ -108,7 +108,7 @@ impl Core {
 
     /// Counts a failure, and logs the first of a streak.
     pub(crate) fn note(&self, error: &Error) {
-        if error.is_transient() {
+        if error.is_outage() {
             self.counters.add(Count::Failure);
             self.failing.on(self.backend.about().name, error);
         }

@@ -92,7 +92,7 @@ impl Core {
                 Ok(true)
             }
             Ok(_) => Ok(false),
-            Err(error) if error.is_transient() && !policy.strict => Ok(false),
+            Err(error) if error.is_outage() && !policy.strict => Ok(false),
             Err(error) => Err(error),
         }
     }

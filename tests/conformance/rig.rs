@@ -1,6 +1,7 @@
 //! A backend under test.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use yokedcache::backend::{Backend, Can};
@@ -10,6 +11,8 @@ use yokedcache::{Cache, CacheBuilder, ManualClock, Memory};
 pub struct Rig {
     backend: Arc<dyn Backend>,
     clock: Option<ManualClock>,
+    /// Keeps cases apart that run on one server at the same time.
+    prefix: Option<String>,
 }
 
 impl Rig {
@@ -17,17 +20,28 @@ impl Rig {
     pub fn memory(max_size: usize) -> Self {
         let clock = ManualClock::new();
         let memory = Memory::builder().max_size(max_size).clock(&clock).build().unwrap();
-        Self { backend: Arc::new(memory), clock: Some(clock) }
+        Self { backend: Arc::new(memory), clock: Some(clock), prefix: None }
     }
 
     /// A backend that lives by the system's time.
     #[allow(dead_code)]
     pub fn on_real_time(backend: impl Backend) -> Self {
-        Self { backend: Arc::new(backend), clock: None }
+        Self { backend: Arc::new(backend), clock: None, prefix: None }
+    }
+
+    /// A backend on a server that other cases use, too.
+    #[allow(dead_code)]
+    pub fn on_server(backend: impl Backend) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let prefix = format!("case{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { prefix: Some(prefix), ..Self::on_real_time(backend) }
     }
 
     pub fn builder(&self) -> CacheBuilder {
-        let builder = Cache::builder(self.backend.clone());
+        let mut builder = Cache::builder(self.backend.clone());
+        if let Some(prefix) = &self.prefix {
+            builder = builder.key_prefix(prefix);
+        }
         match &self.clock {
             Some(clock) => builder.clock(clock),
             None => builder,

@@ -1,0 +1,250 @@
+//! A cluster's map: which master, and which replicas, each slot lives on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use redis::Value;
+
+use super::batch::Batch;
+use super::slot::SLOTS;
+use super::topology::{Maker, Topology};
+use super::wire::{Limits, Role, Server, number, text};
+use crate::backend::remote::net::Endpoint;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The map is not asked for more often than this because something went wrong.
+const BETWEEN_REFRESHES: Duration = Duration::from_millis(100);
+/// How long one server is waited for when others may know the map, too.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct Cluster {
+    seeds: Vec<Endpoint>,
+    maker: Maker,
+    map: RwLock<Arc<Map>>,
+    /// When the map was asked for last; held while it is.
+    asked: Mutex<Option<Instant>>,
+    turn: AtomicUsize,
+    replica_reads: bool,
+}
+
+/// No lock is held while it is used: it is replaced, not changed.
+#[derive(Clone, Debug, Default)]
+struct Map {
+    masters: HashMap<Endpoint, Arc<Server>>,
+    replicas: HashMap<Endpoint, Arc<Server>>,
+    slots: Vec<Option<Arc<Owners>>>,
+}
+
+#[derive(Debug)]
+struct Owners {
+    master: Arc<Server>,
+    replicas: Vec<Arc<Server>>,
+}
+
+impl Cluster {
+    pub(super) fn new(seeds: Vec<Endpoint>, maker: Maker, replica_reads: bool) -> Self {
+        Self {
+            seeds,
+            maker,
+            map: RwLock::default(),
+            asked: Mutex::default(),
+            turn: AtomicUsize::new(0),
+            replica_reads,
+        }
+    }
+
+    fn map(&self) -> Arc<Map> {
+        self.map.read().clone()
+    }
+
+    /// The server for commands to a slot.
+    pub(super) fn owner(&self, slot: u16, until: Instant, replicas: bool) -> Result<Arc<Server>> {
+        let mut map = self.map();
+        if map.slots.is_empty() {
+            self.refresh(until, true)?;
+            map = self.map();
+        }
+        let Some(Some(owners)) = map.slots.get(usize::from(slot)) else {
+            let what = format!("no server of the redis cluster has slot {slot}");
+            self.refresh(until, false)?;
+            return Err(Error::new(ErrorKind::Unavailable, what));
+        };
+        if replicas && self.replica_reads && !owners.replicas.is_empty() {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % owners.replicas.len();
+            return Ok(owners.replicas[turn].clone());
+        }
+        Ok(owners.master.clone())
+    }
+
+    /// The server at an address some server named.
+    pub(super) fn server_at(&self, endpoint: &Endpoint) -> Arc<Server> {
+        if let Some(server) = self.map().masters.get(endpoint) {
+            return server.clone();
+        }
+        let mut map = self.map.write();
+        let mut new = Map::clone(&map);
+        let server = new.master(endpoint, &self.maker);
+        *map = Arc::new(new);
+        server
+    }
+
+    /// A server told where a slot lives now.
+    pub(super) fn moved(&self, slot: u16, endpoint: &Endpoint) {
+        let mut map = self.map.write();
+        let known = map.slots.get(usize::from(slot)).and_then(Option::as_ref);
+        if known.is_some_and(|owners| owners.master.endpoint() == endpoint) {
+            return;
+        }
+        let mut new = Map::clone(&map);
+        let master = new.master(endpoint, &self.maker);
+        if let Some(owners) = new.slots.get_mut(usize::from(slot)) {
+            *owners = Some(Arc::new(Owners { master, replicas: Vec::new() }));
+        }
+        *map = Arc::new(new);
+    }
+
+    /// Something is not as it was: asks for the map. Whether it may have changed.
+    pub(super) fn suspect(&self, until: Instant) -> bool {
+        self.refresh(until, false).unwrap_or(false)
+    }
+
+    /// Asks for the map, one caller at a time. False if it was asked for just now.
+    fn refresh(&self, until: Instant, wait: bool) -> Result<bool> {
+        let mut asked = match wait {
+            true => self.asked.lock(),
+            false => match self.asked.try_lock() {
+                Some(asked) => asked,
+                None => return Ok(false),
+            },
+        };
+        if wait && !self.map().slots.is_empty() {
+            return Ok(true);
+        }
+        if !wait && asked.is_some_and(|asked| asked.elapsed() < BETWEEN_REFRESHES) {
+            return Ok(false);
+        }
+        let mut last = Error::new(ErrorKind::Unavailable, "the redis cluster has no servers");
+        for server in self.to_ask() {
+            let now = Instant::now();
+            if now >= until {
+                break;
+            }
+            let limits = Limits { until: until.min(now + PATIENCE), retry_late: false };
+            let mut batch = Batch::new(false);
+            batch.push("", &[b"CLUSTER", b"SLOTS"]);
+            match Topology::run_at(&server, &mut batch, limits) {
+                Ok(values) => match self.read(&server, values) {
+                    Ok(map) => {
+                        *self.map.write() = Arc::new(map);
+                        *asked = Some(Instant::now());
+                        return Ok(true);
+                    }
+                    Err(error) => last = error,
+                },
+                Err(error) => last = error,
+            }
+        }
+        *asked = Some(Instant::now());
+        Err(last)
+    }
+
+    /// Those who may know the map: the servers known and the seeds, beginning with another one
+    /// each time.
+    fn to_ask(&self) -> Vec<Arc<Server>> {
+        let map = self.map();
+        let mut all: Vec<Arc<Server>> = map.masters.values().cloned().collect();
+        all.sort_by(|a, b| a.endpoint().cmp(b.endpoint()));
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % all.len().max(1);
+        all.rotate_left(first);
+        let seeds = self.seeds.iter().filter(|seed| !map.masters.contains_key(seed));
+        all.extend(seeds.map(|seed| self.maker.make(seed.clone(), Role::Any)));
+        all
+    }
+
+    /// A map from the answer to `CLUSTER SLOTS`: ranges, each with its master and its replicas.
+    fn read(&self, from: &Arc<Server>, values: Vec<Value>) -> Result<Map> {
+        let ranges = match values.into_iter().next() {
+            Some(Value::Array(ranges)) => ranges,
+            Some(Value::ServerError(error)) => {
+                return Err(super::wire::refused(from.endpoint(), &error));
+            }
+            _ => Vec::new(),
+        };
+        let old = self.map();
+        let mut map = Map { slots: vec![None; usize::from(SLOTS)], ..Map::default() };
+        for range in &ranges {
+            let Value::Array(range) = range else { continue };
+            let (Some(first), Some(last)) = (number(range.first()), number(range.get(1))) else {
+                continue;
+            };
+            let mut servers = range[2..].iter().filter_map(|server| address(server, from));
+            let Some(master) = servers.next() else { continue };
+            let keep = |old: &HashMap<Endpoint, Arc<Server>>, endpoint: Endpoint, role| {
+                old.get(&endpoint).cloned().unwrap_or_else(|| self.maker.make(endpoint, role))
+            };
+            let master = keep(&old.masters, master, Role::Any);
+            map.masters.insert(master.endpoint().clone(), master.clone());
+            let replicas: Vec<_> = servers
+                .filter(|_| self.replica_reads)
+                .map(|endpoint| keep(&old.replicas, endpoint, Role::Replica))
+                .collect();
+            for replica in &replicas {
+                map.replicas.insert(replica.endpoint().clone(), replica.clone());
+            }
+            let owners = Arc::new(Owners { master, replicas });
+            let slots = first.clamp(0, 16383) as usize..=last.clamp(0, 16383) as usize;
+            map.slots[slots].fill(Some(owners));
+        }
+        if map.masters.is_empty() {
+            let what = format!("redis {} knows no slots of a cluster", from.endpoint());
+            return Err(Error::new(ErrorKind::Unavailable, what));
+        }
+        Ok(map)
+    }
+
+    /// The masters that have slots.
+    pub(super) fn masters(&self, until: Instant) -> Result<Vec<Arc<Server>>> {
+        if !self.refresh(until, false)? && self.map().slots.is_empty() {
+            self.refresh(until, true)?;
+        }
+        let map = self.map();
+        if map.slots.iter().any(Option::is_none) {
+            let what = "some slots of the redis cluster have no server";
+            return Err(Error::new(ErrorKind::Unavailable, what));
+        }
+        let mut masters: Vec<_> = map.masters.values().cloned().collect();
+        masters.sort_by(|a, b| a.endpoint().cmp(b.endpoint()));
+        Ok(masters)
+    }
+
+    pub(super) fn known(&self) -> Vec<Arc<Server>> {
+        let map = self.map();
+        let mut known: Vec<_> =
+            map.masters.values().chain(map.replicas.values()).cloned().collect();
+        known.sort_by(|a, b| a.endpoint().cmp(b.endpoint()));
+        known
+    }
+}
+
+impl Map {
+    fn master(&mut self, endpoint: &Endpoint, maker: &Maker) -> Arc<Server> {
+        let new = || maker.make(endpoint.clone(), Role::Any);
+        self.masters.entry(endpoint.clone()).or_insert_with(new).clone()
+    }
+}
+
+/// A server in the answer to `CLUSTER SLOTS`; one without a name is the one that answered.
+fn address(server: &Value, from: &Arc<Server>) -> Option<Endpoint> {
+    let Value::Array(server) = server else { return None };
+    let port = u16::try_from(number(server.get(1))?).ok()?;
+    let host = text(server.first()).filter(|host| !host.is_empty() && *host != "?");
+    match (host, from.endpoint()) {
+        (Some(host), _) => Some(Endpoint::tcp(host, port)),
+        (None, Endpoint::Tcp { host, .. }) => Some(Endpoint::Tcp { host: host.clone(), port }),
+        (None, Endpoint::Unix(_)) => None,
+    }
+}

@@ -1,0 +1,285 @@
+//! Redis: standalone, behind sentinels, or as a cluster.
+
+mod batch;
+mod builder;
+mod cluster;
+mod health;
+mod plain;
+mod read;
+mod scan;
+mod script;
+mod sentinel;
+mod slot;
+mod talk;
+mod topology;
+mod url;
+mod wire;
+mod write;
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use redis::Value;
+
+pub use builder::RedisBuilder;
+
+use self::batch::Batch;
+use self::read::Reading;
+use self::topology::Topology;
+use self::wire::Limits;
+use self::write::Writing;
+use crate::backend::health::Health;
+use crate::backend::remote::{self, stored, tags};
+use crate::backend::{
+    About, Backend, Call, Can, Name, Origin, Read, Removed, Scope, Want, Write, Wrote,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pattern::Pattern;
+use crate::stats::BackendStats;
+
+/// The longest string a Redis server takes, less what we write around a value.
+const MOST_BYTES: usize = (512 << 20) - (64 << 10);
+
+/// Entries in Redis: one server, a master behind sentinels, or a cluster.
+///
+/// Connections are made when they are needed and kept in an r2d2 pool for each server. Building one
+/// does no I/O.
+///
+/// | operation | round trips |
+/// |---|---|
+/// | `get`, `set`, `add`, `replace`, `delete`, `increment`, `exists`, `ttl`, `expire` | 1 |
+/// | the same of tagged entries | 1, where this process saw the key and its tags before; else 2 or 3 |
+/// | `get_many`, `set_many`, `delete_many` | 1, all servers at the same time |
+/// | `get_or_load` | 1 if it is there, else 3 |
+/// | `invalidate_tags` | 1, whatever the number of entries |
+/// | `invalidate_pattern`, `clear`, `keys` | 1 to 2 for each thousand keys of the server |
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use yokedcache::{Cache, Redis};
+///
+/// # fn main() -> yokedcache::Result<()> {
+/// let redis = Redis::builder("redis://localhost:6379/0")
+///     .pool_size(20)
+///     .timeout(Duration::from_millis(500))
+///     .build()?;
+/// let cache = Cache::builder(redis).key_prefix("shop").build()?;
+/// cache.set("user:1", "Ann")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Redis {
+    topology: Topology,
+    timeout: Duration,
+    retry_on_timeout: bool,
+    replica_reads: bool,
+    plain: bool,
+    origin: Origin,
+    tags: tags::Memory,
+}
+
+impl Redis {
+    /// Settings of a backend at this address.
+    ///
+    /// | address | what it is |
+    /// |---|---|
+    /// | `redis://[user][:password]@host[:port][/db]` | one server |
+    /// | `rediss://...` | the same with TLS |
+    /// | `redis+unix:///path/to/socket[?db=0]` | one server on this machine |
+    /// | `redis+sentinel://h1[:port],h2/service[/db]` | the master that sentinels name |
+    /// | `redis+cluster://h1[:port],h2` | a cluster, some of whose servers these are |
+    ///
+    /// `rediss+sentinel` and `rediss+cluster` use TLS. User and password are percent-encoded. The
+    /// settings of [`RedisBuilder`] may follow as parameters, see there; what nobody knows is an error.
+    pub fn builder(url: &str) -> RedisBuilder {
+        RedisBuilder::new(url)
+    }
+
+    /// A backend at this address with the settings in it.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an address that cannot be read. No I/O is done.
+    pub fn open(url: &str) -> Result<Self> {
+        Self::builder(url).build()
+    }
+
+    fn limits(&self, call: Call) -> Result<Limits> {
+        let until = remote::deadline(call, self.timeout)?;
+        Ok(Limits { until, retry_late: self.retry_on_timeout })
+    }
+
+    /// The key stored under a name, if it is one.
+    fn key_of<'n>(&self, name: &'n str) -> Option<&'n str> {
+        if self.plain { Some(name) } else { stored::original(name) }
+    }
+
+    fn read_all(
+        &self,
+        call: Call,
+        keys: &[Name<'_>],
+        want: &Want<'_>,
+        out: &mut [Read],
+    ) -> Result<()> {
+        let limits = self.limits(call)?;
+        let plain = matches!(want.lease, crate::backend::Ask::No) && !want.token;
+        let mut jobs: Vec<Reading<'_>> =
+            keys.iter().zip(out).map(|(name, out)| Reading::new(*name, want, out)).collect();
+        self.drive(limits, &mut jobs, self.replica_reads && plain && want.slide.is_none());
+        Ok(())
+    }
+
+    /// Writes in order; several to one key one after the other.
+    fn write_all(&self, call: Call, writes: &[Write<'_>], out: &mut [Wrote]) -> Result<()> {
+        let limits = self.limits(call)?;
+        let (mut writes, mut out) = (writes, out);
+        while !writes.is_empty() {
+            let end = distinct(writes);
+            let (now, later) = writes.split_at(end);
+            let (out_now, out_later) = out.split_at_mut(end);
+            let mut jobs: Vec<Writing<'_>> =
+                now.iter().zip(out_now).map(|(write, out)| Writing::new(write, out)).collect();
+            self.drive(limits, &mut jobs, false);
+            (writes, out) = (later, out_later);
+        }
+        Ok(())
+    }
+
+    fn invalidate_tags(&self, call: Call, tags: &[Name<'_>]) -> Result<Removed> {
+        let limits = self.limits(call)?;
+        let mut batch = Batch::new(self.topology.is_cluster());
+        let versions: Vec<u64> = tags.iter().map(|_| tags::fresh()).collect();
+        for (tag, version) in tags.iter().zip(&versions) {
+            let name = tags::name(tag.as_str());
+            // One that is missing has invalidated its entries already. What was sent once is not
+            // sent again: somebody may have set another version since.
+            let words: [&[u8]; 5] =
+                [b"SET", name.as_bytes(), &tags::record(*version), b"XX", b"KEEPTTL"];
+            batch.push_once(&name, &words);
+        }
+        let mut full = Vec::new();
+        for ((tag, version), reply) in
+            tags.iter().zip(versions).zip(self.topology.run(&mut batch, limits, false))
+        {
+            match reply? {
+                Value::Okay => self.tags.note_version(tag.as_str(), Some(version)),
+                Value::ServerError(error) => match wire::refusal(&error) {
+                    error if error.kind() == ErrorKind::Full => full.push(tag.as_str()),
+                    error => return Err(error),
+                },
+                _ => self.tags.note_version(tag.as_str(), None),
+            }
+        }
+        self.forget_tags(limits, &full)?;
+        Ok(Removed::default())
+    }
+
+    /// A server without room for a new version still removes the old one.
+    fn forget_tags(&self, limits: Limits, tags: &[&str]) -> Result<()> {
+        let mut batch = Batch::new(self.topology.is_cluster());
+        for tag in tags {
+            let name = tags::name(tag);
+            batch.push(&name, &[b"UNLINK", name.as_bytes()]);
+            self.tags.note_version(tag, None);
+        }
+        if tags.is_empty() {
+            return Ok(());
+        }
+        for reply in self.topology.run(&mut batch, limits, false) {
+            if let Value::ServerError(error) = reply? {
+                return Err(wire::refusal(&error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many writes from the first on have different keys.
+fn distinct(writes: &[Write<'_>]) -> usize {
+    let mut seen = std::collections::HashSet::with_capacity(writes.len());
+    writes.iter().take_while(|write| seen.insert(write.key.as_str())).count()
+}
+
+/// All slots failed for the same reason: nothing is known of any.
+fn all_failed<'s>(mut errors: impl Iterator<Item = Option<&'s Error>>) -> Option<Error> {
+    let first = errors.next()??;
+    errors.all(|error| error.is_some_and(|error| error.is_outage())).then(|| first.clone())
+}
+
+impl Backend for Redis {
+    fn about(&self) -> About {
+        let mut can = Can::new();
+        can.tags = !self.plain;
+        can.versions = !self.plain;
+        can.leases = !self.plain;
+        can.scan = true;
+        can.add = true;
+        can.shared = true;
+        can.max_value = Some(MOST_BYTES);
+        if self.replica_reads {
+            // Replication has no bound.
+            can.lag = Duration::MAX;
+        }
+        About::new("redis", can)
+    }
+
+    fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
+        if self.plain {
+            self.plain_read(call, keys, want, out)?;
+        } else {
+            self.read_all(call, keys, want, out)?;
+        }
+        let errors = out.iter().map(|read| match read {
+            Read::Failed(error) if error.is_outage() => Some(error),
+            _ => None,
+        });
+        all_failed(errors).map_or(Ok(()), Err)
+    }
+
+    fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
+        if self.plain {
+            self.plain_write(call, writes, out)?;
+        } else {
+            self.write_all(call, writes, out)?;
+        }
+        let errors = out.iter().map(|wrote| match wrote {
+            Wrote::Failed(error) if error.is_outage() => Some(error),
+            _ => None,
+        });
+        all_failed(errors).map_or(Ok(()), Err)
+    }
+
+    fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
+        match what {
+            Scope::Keys(pattern) => self.remove_keys(call, pattern),
+            Scope::AnyTag(_) | Scope::AllTags(_) if self.plain => {
+                Err(Error::unsupported("plain redis", "tags"))
+            }
+            Scope::AnyTag(tags) => self.invalidate_tags(call, tags),
+            Scope::AllTags(tags) => self.remove_with_all(call, tags),
+        }
+    }
+
+    fn scan(
+        &self,
+        call: Call,
+        what: &Pattern,
+        page: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.scan_keys(call, what, page)
+    }
+
+    fn stats(&self, _: Call) -> BackendStats {
+        self.count()
+    }
+
+    fn health(&self, call: Call, probe: Name<'_>) -> Health {
+        self.examine(call, probe)
+    }
+
+    fn close(&self) {
+        if let Topology::Sentinel(sentinel) = &self.topology {
+            sentinel.close();
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The scripts. Each has one key, so a cluster never refuses it.
+//!
+//! What lies under a key is told by its first 18 bytes: a value of ours with its write id, a
+//! placeholder with its token, or another program's bytes. A script acts only on what the caller
+//! has seen. An answer of 1 means it was done; otherwise it is the beginning of what lies there
+//! (nil if nothing does), so that the caller knows why not.
+//!
+//! A caller that sends a script again, not knowing whether it was carried out, finds its own new
+//! bytes there: that counts as done.
+
+use std::sync::LazyLock;
+
+use redis::Script;
+
+/// `set`: stores a value for some milliseconds, for ever (empty) or as long as the older one (`KEEP`).
+macro_rules! with_set {
+    ($code:literal) => {
+        LazyLock::new(|| {
+            Source::new(concat!(
+                "local k = KEYS[1]
+local function set(v, px)
+  if px == 'KEEP' then redis.call('SET', k, v, 'KEEPTTL')
+  elseif px == '' then redis.call('SET', k, v)
+  else redis.call('SET', k, v, 'PX', px) end
+  return 1
+end
+local function found()
+  local h = redis.call('GETRANGE', k, 0, 4095)
+  if h == '' and redis.call('EXISTS', k) == 0 then return false end
+  return h
+end
+",
+                $code
+            ))
+        })
+    };
+}
+
+/// A script as it is sent.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) code: &'static str,
+    pub(super) hash: String,
+}
+
+impl Source {
+    fn new(code: &'static str) -> Self {
+        Self { code, hash: Script::new(code).get_hash().to_owned() }
+    }
+}
+
+/// A script that is known by its name here.
+pub(super) type Known = LazyLock<Source>;
+
+/// Stores where nothing lies, or what was seen: `new px seen over`. With `over` set to 1
+/// placeholders count as nothing.
+pub(super) static ACQUIRE: Known = with_set!(
+    "local new, px, seen, over = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local h = redis.call('GETRANGE', k, 0, 17)
+if (h == '' and redis.call('EXISTS', k) == 0) or (seen ~= '' and h == seen)
+   or h == string.sub(new, 1, 18) and string.byte(h) == 193
+   or (over == '1' and string.sub(h, 1, 2) == '\\193P') then return set(new, px) end
+return found()"
+);
+
+/// Changes what was seen: `seen action ...`, where the action is `SET new px`, `PEXPIRE px`,
+/// `PERSIST` or `UNLINK`. What was seen is the first 18 bytes of ours, all of another program's.
+pub(super) static SWAP: Known = with_set!(
+    "local seen, action = ARGV[1], ARGV[2]
+local last = #seen - 1
+if string.byte(seen) ~= 193 then last = #seen end
+local h = redis.call('GETRANGE', k, 0, last)
+if h ~= seen or (h == '' and redis.call('EXISTS', k) == 0) then
+  if action == 'SET' and string.byte(ARGV[3]) == 193
+     and redis.call('GETRANGE', k, 0, 17) == string.sub(ARGV[3], 1, 18) then return 1 end
+  return found()
+end
+if action == 'SET' then return set(ARGV[3], ARGV[4])
+elseif action == 'PEXPIRE' then redis.call('PEXPIRE', k, ARGV[3])
+else redis.call(action, k) end
+return 1"
+);
+
+/// Changes an entry that is there, if that can be told without its tags and times: `action ...` as
+/// in [`SWAP`].
+pub(super) static PRESENT: Known = with_set!(
+    "local action = ARGV[1]
+local h = redis.call('GETRANGE', k, 0, 19)
+if h == '' and redis.call('EXISTS', k) == 0 then return false end
+if string.byte(h) == 193 then
+  local flags = string.byte(h, 20)
+  if string.byte(h, 2) ~= 86 or not flags or flags % 16 >= 4 or flags >= 64 then return found() end
+end
+if action == 'SET' then return set(ARGV[2], ARGV[3])
+elseif action == 'PEXPIRE' then redis.call('PEXPIRE', k, ARGV[2])
+else redis.call(action, k) end
+return 1"
+);
+
+/// Removes whatever is there and answers its beginning.
+pub(super) static DELETE: Known = with_set!(
+    "local h = redis.pcall('GETRANGE', k, 0, 4095)
+if type(h) == 'table' then h = 'another type' end
+if redis.call('UNLINK', k) == 0 then return false end
+return h"
+);
+
+/// Adds to a whole number: `by first px`, where `first` is what is stored where nothing lies (empty
+/// if that would be too large). Answers with the number as text after a `+`, with a `!` if there is
+/// nothing to store, or with what is there.
+pub(super) static ADD: Known = with_set!(
+    "local h = redis.call('GETRANGE', k, 0, 17)
+if h == '' and redis.call('EXISTS', k) == 0 or string.sub(h, 1, 2) == '\\193P' then
+  if ARGV[2] == '' then return '!' end
+  set(ARGV[2], ARGV[3])
+  return '+' .. ARGV[2]
+end
+if string.byte(h) == 193 then return found() end
+local sum = redis.pcall('INCRBY', k, ARGV[1])
+if type(sum) == 'table' then return found() end
+return '+' .. redis.call('GET', k)"
+);
+
+/// Makes a tag's record outlive its entries: `px`, empty for ever.
+pub(super) static EXTEND: Known = with_set!(
+    "local left = redis.call('PTTL', k)
+if left >= 0 then
+  if ARGV[1] == '' then redis.call('PERSIST', k)
+  elseif left < tonumber(ARGV[1]) then redis.call('PEXPIRE', k, ARGV[1]) end
+end
+return 1"
+);

@@ -1,0 +1,346 @@
+//! A call to the servers in as few round trips as it takes.
+//!
+//! Each key has a job. In each round all jobs that are not done say what they ask for, everything
+//! travels together, and each hears its answers. Versions of tags that several jobs ask for travel
+//! once.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+use std::vec;
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::Redis;
+use super::batch::{Batch, Reply};
+use super::script;
+use super::wire::{self, Limits};
+use crate::backend::envelope::{self, Envelope, Opened};
+use crate::backend::remote::{random, tags, wall_ms};
+use crate::backend::{Cause, Tags};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The work on one key.
+pub(super) trait Job {
+    /// Says what is to be asked for in this round.
+    fn ask(&mut self, talk: &mut Talk<'_>);
+
+    /// Hears the answers, in order. Whether the job is done.
+    fn hear(&mut self, talk: &mut Talk<'_>, answers: &mut Answers<'_>) -> bool;
+
+    /// The call ends before the job is done.
+    fn fail(&mut self, error: Error);
+}
+
+/// The answers to what one job asked for.
+pub(super) struct Answers<'t> {
+    replies: &'t mut vec::IntoIter<Reply>,
+    left: usize,
+}
+
+impl Answers<'_> {
+    /// The next answer; what the server refused is an error.
+    pub(super) fn next(&mut self) -> Result<Value> {
+        self.left = self.left.saturating_sub(1);
+        match self.replies.next() {
+            Some(Ok(Value::ServerError(error))) => Err(wire::refusal(&error)),
+            Some(reply) => reply,
+            None => Err(Error::new(ErrorKind::Backend, "an answer is missing")),
+        }
+    }
+
+    /// The next answer as bytes, if there are any.
+    pub(super) fn bytes(&mut self) -> Result<Option<Bytes>> {
+        Ok(match self.next()? {
+            Value::BulkString(bytes) => Some(bytes.into()),
+            _ => None,
+        })
+    }
+
+    /// The next answer of a script: `Ok(None)` if it did what it was to do, else the beginning of
+    /// what lies there.
+    pub(super) fn done(&mut self) -> Result<Option<Option<Bytes>>> {
+        Ok(match self.next()? {
+            Value::Int(1) => None,
+            Value::BulkString(bytes) => Some(Some(bytes.into())),
+            _ => Some(None),
+        })
+    }
+
+    fn skip_rest(&mut self) {
+        for _ in 0..std::mem::take(&mut self.left) {
+            self.replies.next();
+        }
+    }
+}
+
+/// What the jobs of a call share.
+pub(super) struct Talk<'r> {
+    pub(super) redis: &'r Redis,
+    pub(super) batch: Batch,
+    pub(super) now_ms: u64,
+    round: u32,
+    wanted: Vec<Wanted>,
+    tags: HashMap<Box<str>, Fetched>,
+}
+
+/// A tag's version asked for in this round.
+struct Wanted {
+    tag: Box<str>,
+    /// The record is made if there is none, and lives so long.
+    make: Option<Option<Duration>>,
+}
+
+struct Fetched {
+    round: u32,
+    version: Result<Option<u64>>,
+}
+
+impl<'r> Talk<'r> {
+    fn new(redis: &'r Redis) -> Self {
+        Self {
+            redis,
+            batch: Batch::new(redis.topology.is_cluster()),
+            now_ms: wall_ms(),
+            round: 0,
+            wanted: Vec::new(),
+            tags: HashMap::new(),
+        }
+    }
+
+    /// Asks for a tag's version.
+    pub(super) fn want_tag(&mut self, tag: &str) {
+        if !self.wanted.iter().any(|wanted| &*wanted.tag == tag) {
+            self.wanted.push(Wanted { tag: tag.into(), make: None });
+        }
+    }
+
+    /// The same, and makes the record if there is none, so that it outlives an entry of this life.
+    pub(super) fn make_tag(&mut self, tag: &str, entry: Option<Duration>) {
+        let make = Some(tags::life(entry));
+        match self.wanted.iter_mut().find(|wanted| &*wanted.tag == tag) {
+            None => self.wanted.push(Wanted { tag: tag.into(), make }),
+            // The longer life of the two.
+            Some(wanted) => {
+                wanted.make = match (wanted.make, make) {
+                    (Some(Some(a)), Some(Some(b))) => Some(Some(a.max(b))),
+                    (None, make) => make,
+                    _ => Some(None),
+                }
+            }
+        }
+    }
+
+    /// A tag's version as read in this call, if it was asked for.
+    pub(super) fn tag(&self, tag: &str) -> Option<&Result<Option<u64>>> {
+        self.tags.get(tag).map(|fetched| &fetched.version)
+    }
+
+    /// A tag's version as read in this round.
+    pub(super) fn tag_now(&self, tag: &str) -> Result<Option<u64>> {
+        match self.tags.get(tag) {
+            Some(Fetched { round, version }) if *round == self.round => version.clone(),
+            _ => Err(Error::new(ErrorKind::Backend, "a tag was not asked for")),
+        }
+    }
+
+    fn push_tags(&mut self) {
+        for Wanted { tag, make } in &self.wanted {
+            let name = tags::name(tag);
+            let key = name.as_bytes();
+            if let Some(life) = make {
+                let record = tags::record(tags::fresh());
+                let px = life.map(millis);
+                match &px {
+                    Some(px) => {
+                        let px = px.to_string();
+                        let words: [&[u8]; 6] = [b"SET", key, &record, b"NX", b"PX", px.as_bytes()];
+                        self.batch.push_once(&name, &words);
+                    }
+                    None => self.batch.push_once(&name, &[b"SET", key, &record, b"NX"]),
+                }
+                let px = px.map_or(String::new(), |px| px.to_string());
+                self.batch.call(&script::EXTEND, &name, &[px.as_bytes()]);
+            }
+            self.batch.push(&name, &[b"GET", key]);
+        }
+    }
+
+    fn hear_tags(&mut self, replies: Vec<Reply>) {
+        let mut replies = replies.into_iter();
+        for Wanted { tag, make } in std::mem::take(&mut self.wanted) {
+            let count = if make.is_some() { 3 } else { 1 };
+            let mut answers = Answers { replies: &mut replies, left: count };
+            let version = (1..count).try_for_each(|_| answers.next().map(drop)).and_then(|()| {
+                let record = answers.bytes()?;
+                Ok(record.and_then(|record| tags::version(&record)))
+            });
+            answers.skip_rest();
+            if let Ok(version) = &version {
+                let memory = &self.redis.tags;
+                match (version, make) {
+                    (Some(version), Some(life)) => memory.note_life(&tag, *version, life),
+                    (version, _) => memory.note_version(&tag, *version),
+                }
+            }
+            self.tags.insert(tag, Fetched { round: self.round, version });
+        }
+    }
+}
+
+impl Redis {
+    /// Carries out jobs, in rounds, until all are done.
+    pub(super) fn drive<J: Job>(&self, limits: Limits, jobs: &mut [J], replicas: bool) {
+        let mut talk = Talk::new(self);
+        let mut open: Vec<&mut J> = jobs.iter_mut().collect();
+        let mut ends = Vec::with_capacity(open.len());
+        while !open.is_empty() {
+            talk.round += 1;
+            talk.batch.clear();
+            ends.clear();
+            for job in &mut open {
+                job.ask(&mut talk);
+                ends.push(talk.batch.len());
+            }
+            let asked = talk.batch.len();
+            talk.push_tags();
+            let mut replies = self.topology.run(&mut talk.batch, limits, replicas);
+            let of_tags = replies.split_off(asked);
+            talk.hear_tags(of_tags);
+            talk.now_ms = wall_ms();
+            let mut replies = replies.into_iter();
+            let (mut index, mut start) = (0, 0);
+            open.retain_mut(|job| {
+                let end = ends[index];
+                let mut answers = Answers { replies: &mut replies, left: end - start };
+                let done = job.hear(&mut talk, &mut answers);
+                answers.skip_rest();
+                (index, start) = (index + 1, end);
+                !done
+            });
+            if !open.is_empty() && Instant::now() >= limits.until {
+                let late = Error::new(ErrorKind::Timeout, "the deadline of the call has passed");
+                open.drain(..).for_each(|job| job.fail(late.clone()));
+            }
+        }
+    }
+}
+
+/// What lies under a key, as far as it was read.
+#[derive(Debug)]
+pub(super) struct Lies {
+    pub(super) opened: Opened,
+    /// What a script compares with: the first 18 bytes of ours, all of another program's.
+    pub(super) seen: Bytes,
+    /// Milliseconds left to live, if that was asked for; negative: for ever.
+    pub(super) left_ms: Option<i64>,
+}
+
+/// What that is to somebody who asks for the entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Loading,
+    Fresh,
+    Stale,
+    /// It counts as nothing, for this reason.
+    Dead(Cause),
+}
+
+impl Lies {
+    /// From all of the bytes, or from their beginning only.
+    pub(super) fn new(key: &str, bytes: Bytes, whole: bool, left_ms: Option<i64>) -> Self {
+        let opened = if whole { envelope::open(key, &bytes) } else { envelope::open_head(&bytes) };
+        let seen =
+            if bytes.first() == Some(&0xC1) { bytes.slice(..bytes.len().min(18)) } else { bytes };
+        Self { opened, seen, left_ms }
+    }
+
+    pub(super) fn envelope(&self) -> Option<&Envelope> {
+        match &self.opened {
+            Opened::Value(envelope) => Some(envelope),
+            _ => None,
+        }
+    }
+
+    pub(super) fn tags(&self) -> Tags {
+        self.envelope().map_or(Tags::NONE, |envelope| envelope.entry.tags.clone())
+    }
+
+    /// Asks for the tags not yet read in this call. Whether there are any.
+    pub(super) fn want_tags(&self, talk: &mut Talk<'_>) -> bool {
+        let tags = self.tags();
+        let unread: Vec<&str> = tags.iter().filter(|tag| talk.tag(tag).is_none()).collect();
+        unread.iter().for_each(|tag| talk.want_tag(tag));
+        !unread.is_empty()
+    }
+
+    /// Whether all tags were read in this call.
+    pub(super) fn can_be_judged(&self, talk: &Talk<'_>) -> bool {
+        self.tags().iter().all(|tag| talk.tag(tag).is_some())
+    }
+
+    /// Judges it by the versions its tags have now.
+    pub(super) fn standing(&self, talk: &Talk<'_>) -> Result<Standing> {
+        let envelope = match &self.opened {
+            Opened::Placeholder(_) => return Ok(Standing::Loading),
+            Opened::Foreign(_) => return Ok(Standing::Fresh),
+            Opened::Damaged => return Ok(Standing::Dead(Cause::Corrupt)),
+            Opened::Value(envelope) => envelope,
+        };
+        for (tag, written) in envelope.entry.tags.iter().zip(&envelope.tag_versions) {
+            match talk.tag(tag) {
+                Some(Ok(Some(version))) if version == written => {}
+                Some(Ok(_)) => return Ok(Standing::Dead(Cause::Invalidated)),
+                Some(Err(error)) => return Err(error.clone()),
+                None => return Err(Error::new(ErrorKind::Backend, "a tag was not asked for")),
+            }
+        }
+        let is_past = |end: Option<u64>| end.is_some_and(|end| end <= talk.now_ms);
+        Ok(match envelope {
+            _ if is_past(envelope.cap) => Standing::Dead(Cause::Expired),
+            _ if is_past(envelope.soft) => Standing::Stale,
+            _ => Standing::Fresh,
+        })
+    }
+}
+
+/// Which bits of a stamp tell what it is of: a value or a placeholder, tagged or not.
+const OF_VALUE: u128 = 1;
+const TAGGED: u128 = 2;
+
+/// A token for a placeholder that nobody else has.
+pub(super) fn fresh_token() -> u128 {
+    u128::from_le_bytes(random()) & !OF_VALUE
+}
+
+/// A write id for a value that no other has.
+pub(super) fn fresh_write_id(tagged: bool) -> u128 {
+    let id = u128::from_le_bytes(random()) | OF_VALUE;
+    if tagged { id | TAGGED } else { id & !TAGGED }
+}
+
+pub(super) fn is_of_value(stamp: u128) -> bool {
+    stamp & OF_VALUE != 0
+}
+
+pub(super) fn is_tagged(stamp: u128) -> bool {
+    stamp & TAGGED != 0
+}
+
+/// The first 18 bytes of what has this stamp.
+pub(super) fn head(stamp: u128) -> [u8; 18] {
+    let mut bytes = envelope::placeholder(stamp);
+    if is_of_value(stamp) {
+        bytes[1] = b'V';
+    }
+    bytes
+}
+
+/// Whole milliseconds, at least one, rounded up; capped where Redis would not take more.
+pub(super) fn millis(time: Duration) -> u64 {
+    let ms = time.as_nanos().div_ceil(1_000_000);
+    u64::try_from(ms).unwrap_or(u64::MAX).clamp(1, LONGEST)
+}
+
+/// Thirty thousand years: what lives longer lives for ever.
+pub(super) const LONGEST: u64 = 1_000_000_000_000_000;

@@ -1,0 +1,400 @@
+//! One connection to one Redis server: the greeting, an exchange, and what its errors mean.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use redis::{Parser, RedisError, Value};
+
+use super::batch::Batch;
+use crate::backend::remote::net::{self, Endpoint, Stream};
+use crate::backend::remote::node::{Line, Link, Node, Protocol};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A Redis server.
+pub(super) type Server = Node<Hello>;
+
+/// Commands and bytes written before the answers are read: what a server holds of answers nobody
+/// has read yet is its memory.
+const COMMANDS_AT_ONCE: usize = 1000;
+const BYTES_AT_ONCE: usize = 1 << 20;
+
+/// What is said to a server first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hello {
+    pub(super) login: Option<Arc<Login>>,
+    pub(super) db: u32,
+    pub(super) client_name: Option<Arc<str>>,
+    pub(super) role: Role,
+}
+
+/// Who we are. Its `Debug` does not tell.
+pub(super) struct Login {
+    pub(super) user: Option<String>,
+    pub(super) password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Login(..)")
+    }
+}
+
+/// What a server must be for us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    #[default]
+    Any,
+    /// Takes writes, and says so itself.
+    Master,
+    /// A replica that answers reads.
+    Replica,
+}
+
+impl Hello {
+    fn words(&self) -> Vec<Vec<&[u8]>> {
+        let mut commands: Vec<Vec<&[u8]>> = Vec::new();
+        if let Some(Login { user, password }) = self.login.as_deref() {
+            let mut auth: Vec<&[u8]> = vec![b"AUTH"];
+            auth.extend(user.as_deref().map(str::as_bytes));
+            auth.push(password.as_bytes());
+            commands.push(auth);
+        }
+        if let Some(name) = &self.client_name {
+            commands.push(vec![b"CLIENT", b"SETNAME", name.as_bytes()]);
+        }
+        match self.role {
+            Role::Any => {}
+            Role::Master => commands.push(vec![b"ROLE"]),
+            Role::Replica => commands.push(vec![b"READONLY"]),
+        }
+        commands
+    }
+}
+
+impl Protocol for Hello {
+    type Session = Parser;
+
+    const NAME: &'static str = "redis";
+
+    fn greet(&self, stream: &mut Stream, node: &Endpoint) -> Result<Parser> {
+        let mut batch = Batch::new(false);
+        let db = self.db.to_string();
+        for words in self.words() {
+            batch.push("", &words);
+        }
+        if self.db != 0 {
+            batch.push("", &[b"SELECT", db.as_bytes()]);
+        }
+        let mut parser = Parser::new();
+        let all: Vec<usize> = (0..batch.len()).collect();
+        let failed = |error| net::failed("redis", node, error);
+        stream.write_all(&batch.bytes(&all, b"")).map_err(failed)?;
+        stream.flush().map_err(failed)?;
+        for index in all {
+            let reply = parser.parse_value(&mut *stream).map_err(|error| broken(node, error))?;
+            if let Value::ServerError(error) = &reply {
+                return Err(unwelcome(node, error, &batch.bytes(&[index], b"")));
+            }
+            let is_role = matches!(reply, Value::Array(_));
+            if self.role == Role::Master && is_role && !says_master(&reply) {
+                let what = format!("redis {node} is not a master any more");
+                return Err(Error::new(ErrorKind::Unavailable, what));
+            }
+        }
+        Ok(parser)
+    }
+
+    fn ping(&self, link: &mut Link<Parser>, node: &Endpoint) -> Result<()> {
+        link.stream
+            .write_all(b"*1\r\n$4\r\nPING\r\n")
+            .map_err(|error| net::failed("redis", node, error))?;
+        link.stream.flush().map_err(|error| net::failed("redis", node, error))?;
+        match link.session.parse_value(&mut link.stream).map_err(|error| broken(node, error))? {
+            Value::SimpleString(pong) if pong == "PONG" => Ok(()),
+            _ => Err(Error::new(ErrorKind::Unavailable, format!("redis {node} is out of step"))),
+        }
+    }
+}
+
+/// Why a server did not take our greeting.
+fn unwelcome(node: &Endpoint, error: &redis::ServerError, said: &[u8]) -> Error {
+    let error = refused(node, error);
+    let login = said.windows(6).any(|word| word == b"\nAUTH\r");
+    if login && error.kind() == ErrorKind::Backend {
+        return Error::with_source(ErrorKind::Denied, error.to_string(), error);
+    }
+    error
+}
+
+fn says_master(role: &Value) -> bool {
+    matches!(role, Value::Array(role) if text(role.first()) == Some("master"))
+}
+
+/// The text of a reply.
+pub(super) fn text(value: Option<&Value>) -> Option<&str> {
+    match value? {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        Value::Okay => Some("OK"),
+        _ => None,
+    }
+}
+
+/// The number in a reply.
+pub(super) fn number(value: Option<&Value>) -> Option<i64> {
+    match value? {
+        Value::Int(number) => Some(*number),
+        value => text(Some(value))?.parse().ok(),
+    }
+}
+
+/// The error of an answer that did not come, or was none.
+pub(super) fn broken(node: &Endpoint, error: RedisError) -> Error {
+    if error.is_timeout() || error.kind() == redis::ErrorKind::Io && would_block(&error) {
+        let what = format!("redis {node} did not answer in time");
+        return Error::with_source(ErrorKind::Timeout, what, error);
+    }
+    let what = if error.is_io_error() {
+        format!("redis {node}: {error}")
+    } else {
+        // The text of a parse error shows what was received.
+        format!("redis {node} sent what is no reply")
+    };
+    let source = io::Error::other(what.clone());
+    if error.is_io_error() {
+        return Error::with_source(ErrorKind::Unavailable, what, error);
+    }
+    Error::with_source(ErrorKind::Unavailable, what, source)
+}
+
+fn would_block(error: &RedisError) -> bool {
+    use std::error::Error as _;
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+}
+
+/// What a server's refusal is to our callers.
+pub(super) fn refused(node: &Endpoint, error: &redis::ServerError) -> Error {
+    let refusal = refusal(error);
+    Error::new(refusal.kind(), format!("{node}: {refusal}"))
+}
+
+/// The same where it does not matter which server said it.
+pub(super) fn refusal(error: &redis::ServerError) -> Error {
+    let detail = error.details().unwrap_or_default();
+    let kind = match error.code() {
+        "WRONGPASS" | "NOAUTH" | "NOPERM" => ErrorKind::Denied,
+        "OOM" => ErrorKind::Full,
+        "WRONGTYPE" => ErrorKind::WrongType,
+        "READONLY" | "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK"
+        | "NOREPLICAS" | "MISCONF" | "BUSY" | "UNBLOCKED" => ErrorKind::Unavailable,
+        "ERR" if detail.contains("max number of clients") => ErrorKind::Unavailable,
+        _ => ErrorKind::Backend,
+    };
+    Error::new(kind, format!("redis says {} {detail}", error.code()))
+}
+
+/// Whether the server closes the connection after saying this, or we should.
+fn ends_connection(error: &redis::ServerError) -> bool {
+    matches!(error.code(), "READONLY" | "MASTERDOWN" | "LOADING" | "NOAUTH")
+        || error.details().is_some_and(|detail| detail.contains("max number of clients"))
+}
+
+/// Why a command has no answer.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// It never left: it may go elsewhere.
+    NotSent(Error),
+    /// It may have been carried out.
+    Unknown(Error),
+}
+
+impl Lost {
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::NotSent(error) | Self::Unknown(error) => error,
+        }
+    }
+}
+
+/// The commands of a batch that go to one server, and their answers.
+pub(super) struct Part {
+    pub(super) server: Arc<Server>,
+    /// Indices into the batch.
+    pub(super) commands: Vec<usize>,
+    /// Each is preceded by `ASKING`.
+    pub(super) asking: bool,
+    pub(super) replies: Vec<Result<Value, Lost>>,
+}
+
+/// A part under way.
+struct Going<'p> {
+    line: Option<Line<'p, Hello>>,
+    commands: &'p [usize],
+    asking: bool,
+    replies: &'p mut Vec<Result<Value, Lost>>,
+    /// So many commands are written.
+    written: usize,
+    /// The server said something after which it is left alone.
+    ended: bool,
+}
+
+/// How long a call may take, and whether it may try again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) until: Instant,
+    /// A command that may be sent again is so after half of the time.
+    pub(super) retry_late: bool,
+}
+
+impl Limits {
+    fn first_try(&self) -> Instant {
+        let now = Instant::now();
+        if self.retry_late {
+            now + self.until.saturating_duration_since(now) / 2
+        } else {
+            self.until
+        }
+    }
+}
+
+/// The one door to the network: takes connections, writes commands, reads the answers under the
+/// deadline, and throws a connection away on any doubt about it.
+///
+/// Several servers work at the same time: all are written to before any is read from.
+pub(super) fn exchange(batch: &Batch, parts: &mut [Part], limits: Limits) {
+    // Always in the same order: two calls that wait for each other's connections end.
+    parts.sort_by(|a, b| a.server.endpoint().cmp(b.server.endpoint()));
+    let mut going: Vec<Going<'_>> =
+        parts.iter_mut().map(|part| Going::start(part, limits.until)).collect();
+    let first_try = limits.first_try();
+    while going.iter().any(|part| part.line.is_some()) {
+        for part in &mut going {
+            part.write(batch, first_try, limits);
+        }
+        for part in &mut going {
+            part.read(batch, first_try, limits);
+        }
+    }
+}
+
+impl<'p> Going<'p> {
+    fn start(part: &'p mut Part, until: Instant) -> Self {
+        let Part { server, commands, asking, replies } = part;
+        let mut going =
+            Self { line: None, commands, asking: *asking, replies, written: 0, ended: false };
+        match server.line(until) {
+            Ok(line) => going.line = Some(line),
+            Err(error) => going.give_up(&error),
+        }
+        going
+    }
+
+    /// What has no answer gets this one.
+    fn give_up(&mut self, error: &Error) {
+        let answered = self.replies.len();
+        let unknown = self.written.saturating_sub(answered);
+        let lost = |index| match index < unknown {
+            true => Lost::Unknown(error.clone()),
+            false => Lost::NotSent(error.clone()),
+        };
+        self.replies.extend((0..self.commands.len() - answered).map(|index| Err(lost(index))));
+    }
+
+    fn fail(&mut self, error: &Error) {
+        if let Some(line) = self.line.take() {
+            line.failed(error);
+        }
+        self.give_up(error);
+    }
+
+    /// The commands written at once from `from` on.
+    fn chunk(&self, batch: &Batch, from: usize) -> usize {
+        let mut bytes = 0;
+        let fits = self.commands[from..].iter().take(COMMANDS_AT_ONCE).take_while(|index| {
+            let fits = bytes < BYTES_AT_ONCE;
+            bytes += batch.size(**index);
+            fits
+        });
+        from + fits.count()
+    }
+
+    fn write(&mut self, batch: &Batch, first_try: Instant, limits: Limits) {
+        if self.line.is_none() {
+            return;
+        }
+        let from = self.replies.len();
+        self.written = self.chunk(batch, from);
+        if let Err(error) = self.send(batch, from, first_try) {
+            self.again_or_fail(batch, from, error, limits);
+        }
+    }
+
+    fn send(&mut self, batch: &Batch, from: usize, until: Instant) -> Result<()> {
+        let before: &[u8] = if self.asking { b"*1\r\n$6\r\nASKING\r\n" } else { b"" };
+        let bytes = batch.bytes(&self.commands[from..self.written], before);
+        let Some(line) = &mut self.line else { return Ok(()) };
+        let failed = |error, node: &Endpoint| net::failed("redis", node, error);
+        let node = line.endpoint().clone();
+        let link = line.link(until)?;
+        link.stream.write_all(&bytes).map_err(|error| failed(error, &node))?;
+        link.stream.flush().map_err(|error| failed(error, &node))
+    }
+
+    fn read(&mut self, batch: &Batch, first_try: Instant, limits: Limits) {
+        let from = self.replies.len();
+        if let Err(error) = self.receive(first_try) {
+            // Nothing of this chunk was answered: it may have met a connection that was dead.
+            if self.replies.len() == from {
+                self.again_or_fail(batch, from, error, limits);
+                if let Err(error) = self.receive(limits.until) {
+                    self.fail(&error);
+                }
+            } else {
+                self.fail(&error);
+            }
+        }
+        if self.replies.len() < self.commands.len() {
+            return;
+        }
+        match self.line.take() {
+            Some(line) if self.ended => line.hang_up(),
+            Some(line) => line.done(),
+            None => {}
+        }
+    }
+
+    fn receive(&mut self, until: Instant) -> Result<()> {
+        let Some(line) = &mut self.line else { return Ok(()) };
+        let node = line.endpoint().clone();
+        let link = line.link(until)?;
+        while self.replies.len() < self.written {
+            if self.asking {
+                let asked = link.session.parse_value(&mut link.stream);
+                asked.map_err(|error| broken(&node, error))?;
+            }
+            let reply = link.session.parse_value(&mut link.stream);
+            let reply = reply.map_err(|error| broken(&node, error))?;
+            self.ended |= matches!(&reply, Value::ServerError(error) if ends_connection(error));
+            self.replies.push(Ok(reply));
+        }
+        Ok(())
+    }
+
+    /// Sends a chunk once more, if it may be: on another connection where this one had been idle,
+    /// or late if that is wanted.
+    fn again_or_fail(&mut self, batch: &Batch, from: usize, error: Error, limits: Limits) {
+        let Some(line) = &mut self.line else { return };
+        let late = error.kind() == ErrorKind::Timeout;
+        let may = if late { limits.retry_late } else { line.reused };
+        let once = self.commands[from..self.written].iter().any(|index| batch.is_once(*index));
+        if !may || once || Instant::now() >= limits.until {
+            return self.fail(&error);
+        }
+        let again = line.reconnect(limits.until);
+        if let Err(error) = again.and_then(|()| self.send(batch, from, limits.until)) {
+            self.fail(&error);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The names things are stored under.
+//!
+//! A key is stored under its full name. What the library keeps beside it ends in one of a few
+//! marks: a tag's version in `#t`, the guard of a refresh in `#g`. A key that itself ends in a mark
+//! gets `#k` behind it, so no two of them share a stored name, and all lie under the prefix.
+
+use std::borrow::Cow;
+
+const TAG: &str = "#t";
+const GUARD: &str = "#g";
+const KEY: &str = "#k";
+
+/// Where a key's entry is stored.
+pub(crate) fn key(full: &str) -> Cow<'_, str> {
+    if is_marked(full) { Cow::Owned([full, KEY].concat()) } else { Cow::Borrowed(full) }
+}
+
+/// Where a tag's version is stored.
+pub(crate) fn tag(full: &str) -> String {
+    [full, TAG].concat()
+}
+
+/// Where it is noted who refreshes a stale entry.
+pub(crate) fn guard(full: &str) -> String {
+    [full, GUARD].concat()
+}
+
+/// The key whose entry is stored here; `None` for what is no entry of ours.
+pub(crate) fn original(stored: &str) -> Option<&str> {
+    if !is_marked(stored) {
+        return Some(stored);
+    }
+    stored.strip_suffix(KEY).filter(|key| is_marked(key))
+}
+
+fn is_marked(name: &str) -> bool {
+    [TAG, GUARD, KEY].iter().any(|mark| name.ends_with(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn stored_names_never_meet(a in "[ab#tgk]{1,6}", b in "[ab#tgk]{1,6}") {
+            prop_assert_eq!(key(&a) == key(&b), a == b);
+            for record in [tag(&b), guard(&b)] {
+                prop_assert_ne!(&*key(&a), record.as_str());
+                prop_assert_eq!(original(&record), None);
+            }
+            prop_assert_ne!(tag(&a), guard(&b));
+            let stored = key(&a);
+            prop_assert_eq!(original(&stored), Some(a.as_str()));
+        }
+    }
+
+    #[test]
+    fn ordinary_keys_are_stored_as_they_are() {
+        assert_eq!(key("shop:user:1"), "shop:user:1");
+        assert_eq!(key("shop:a#t"), "shop:a#t#k");
+        assert_eq!(original("shop:x#k"), None, "another program's");
+    }
+}

@@ -1,0 +1,147 @@
+//! Versions of tags, as records and as remembered.
+//!
+//! A tag's version is 64 random bits under a name of its own. Entries hold the versions they were
+//! written under; another version, or none, means that the tag was invalidated since.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use super::recent::Recent;
+use super::{random, stored};
+use crate::backend::Tags;
+
+/// How many keys' tags and how many tags' versions are remembered.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not 0");
+/// The shortest life of a tag's record.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The bytes of a record.
+pub(crate) fn record(version: u64) -> [u8; 10] {
+    let mut bytes = [0xC1, b'T', 0, 0, 0, 0, 0, 0, 0, 0];
+    bytes[2..].copy_from_slice(&version.to_le_bytes());
+    bytes
+}
+
+/// The version in a record.
+pub(crate) fn version(record: &[u8]) -> Option<u64> {
+    let version = record.strip_prefix(&[0xC1, b'T'])?;
+    Some(u64::from_le_bytes(version.try_into().ok()?))
+}
+
+/// A version nobody ever had.
+pub(crate) fn fresh() -> u64 {
+    u64::from_le_bytes(random())
+}
+
+/// How long the record of a tag lives whose entries live so long: an entry whose tag's record is
+/// gone is a miss.
+pub(crate) fn life(entry: Option<Duration>) -> Option<Duration> {
+    entry.map(|entry| entry.saturating_mul(2).max(DAY))
+}
+
+/// What this process remembers. It is used to ask and to write, never to judge what was read.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// The tags a key last had: they are asked for together with it.
+    keys: Recent<Tags>,
+    versions: Recent<Known>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    version: u64,
+    /// The record lives at least so long; `None` if that is not known.
+    until: Option<Instant>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self { keys: Recent::new(REMEMBERED), versions: Recent::new(REMEMBERED) }
+    }
+
+    pub(crate) fn tags_of(&self, key: &str) -> Tags {
+        self.keys.get(key).unwrap_or_default()
+    }
+
+    pub(crate) fn note_tags(&self, key: &str, tags: &Tags) {
+        if tags.is_empty() {
+            self.keys.forget(key);
+        } else {
+            self.keys.put(key, tags.clone());
+        }
+    }
+
+    /// The version to write under, if its record outlives an entry of this life.
+    pub(crate) fn version(&self, tag: &str, entry: Option<Duration>) -> Option<u64> {
+        let known = self.versions.get(tag)?;
+        let end = match entry {
+            Some(life) => Instant::now().checked_add(life),
+            None => None,
+        };
+        let enough = match (known.until, end) {
+            (Some(until), Some(end)) => until >= end,
+            (Some(until), None) => until >= far_off(),
+            (None, _) => false,
+        };
+        enough.then_some(known.version)
+    }
+
+    /// A version was read.
+    pub(crate) fn note_version(&self, tag: &str, version: Option<u64>) {
+        match version {
+            None => self.versions.forget(tag),
+            Some(version) => {
+                let known = self.versions.get(tag);
+                let until = known.and_then(|known| known.until);
+                self.versions.put(tag, Known { version, until });
+            }
+        }
+    }
+
+    /// The record lives so long at least: for ever, if `None`.
+    pub(crate) fn note_life(&self, tag: &str, version: u64, life: Option<Duration>) {
+        let until = life.and_then(|life| Instant::now().checked_add(life));
+        let until = Some(until.unwrap_or_else(|| far_off() + DAY));
+        self.versions.put(tag, Known { version, until });
+    }
+}
+
+/// Beyond this a record lives for ever.
+fn far_off() -> Instant {
+    Instant::now() + DAY * 365 * 50
+}
+
+/// The name of a tag's record.
+pub(crate) fn name(tag: &str) -> String {
+    stored::tag(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_holds_its_version_and_nothing_else_is_one() {
+        assert_eq!(version(&record(7)), Some(7));
+        for bytes in [&b""[..], b"7", &record(7)[..9], b"\xC1V12345678"] {
+            assert_eq!(version(bytes), None);
+        }
+    }
+
+    #[test]
+    fn a_version_is_used_while_its_record_outlives_the_entry() {
+        let memory = Memory::new();
+        let hour = Some(Duration::from_secs(3600));
+        memory.note_version("t", Some(1));
+        assert_eq!(memory.version("t", hour), None, "nobody knows how long it lives");
+        memory.note_life("t", 1, life(hour));
+        assert_eq!(memory.version("t", hour), Some(1));
+        assert_eq!(memory.version("t", Some(DAY * 2)), None);
+        assert_eq!(memory.version("t", None), None);
+        memory.note_life("t", 1, None);
+        memory.note_version("t", Some(2));
+        assert_eq!(memory.version("t", None), Some(2));
+        memory.note_version("t", None);
+        assert_eq!(memory.version("t", hour), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! Real servers for the integration tests, and a proxy that misbehaves.
+//!
+//! Every server listens on 127.0.0.1 only, in a directory of its own, and dies with the test.
+
+// Each test binary uses a part.
+#![allow(dead_code, unused_imports)]
+
+mod certs;
+mod cluster;
+mod port;
+mod process;
+mod proxy;
+mod redis;
+mod resp;
+mod sentinel;
+mod wait;
+
+pub use cluster::RedisCluster;
+pub use port::free_port;
+pub use process::Process;
+pub use proxy::{Plan, Proxy};
+pub use redis::RedisServer;
+pub use resp::{Reply, Resp};
+pub use sentinel::RedisSentinels;
+pub use wait::wait_until;
