@@ -22,7 +22,7 @@ impl RedisSentinels {
 
         let monitor = format!("monitor {NAME} 127.0.0.1 {} 2", master.port());
         let down_after = format!("down-after-milliseconds {NAME} 1000");
-        let failover_timeout = format!("failover-timeout {NAME} 3000");
+        let failover_timeout = format!("failover-timeout {NAME} 2000");
         let directives = [
             ("sentinel", &*monitor),
             ("sentinel", &down_after),

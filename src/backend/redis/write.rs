@@ -235,15 +235,20 @@ impl<'a> Writing<'a> {
     /// Something is in the way, or may not be: judges it by its beginning.
     fn weigh(&mut self, talk: &mut Talk<'_>, there: Bytes) -> Result<bool> {
         let lies = Lies::new(self.key, there, false, None);
-        if matches!(lies.opened, Opened::Damaged) || self.needs_whole() {
+        if matches!(lies.opened, Opened::Damaged) || self.needs_whole(&lies) {
             return Ok(self.go(State::Look));
         }
         self.judge_or_ask(talk, lies)
     }
 
-    /// Whether what is there is changed and stored again.
-    fn needs_whole(&self) -> bool {
-        matches!(self.change, Change::Expire(_) | Change::Add { .. })
+    /// Whether what is there has to be changed and stored again.
+    fn needs_whole(&self, lies: &Lies) -> bool {
+        let ends = |envelope: &Envelope| envelope.soft.is_some() || envelope.cap.is_some();
+        match self.change {
+            Change::Expire(_) => lies.envelope().is_some_and(ends),
+            Change::Add { .. } => true,
+            Change::Put(..) | Change::Remove | Change::Release => false,
+        }
     }
 
     fn judge_or_ask(&mut self, talk: &mut Talk<'_>, lies: Lies) -> Result<bool> {
@@ -452,6 +457,7 @@ impl<'a> Writing<'a> {
                 } else {
                     talk.batch.call(&script::PRESENT, name, &[b"PEXPIRE", px.as_bytes()]);
                 }
+                talk.redis.tags.tags_of(self.key).iter().for_each(|tag| talk.want_tag(tag));
             }
             (_, Change::Add { by, from, life }) => {
                 let first = from.checked_add(*by).map_or(String::new(), |sum| sum.to_string());

@@ -1,0 +1,484 @@
+//! Throughput of the Redis backend beside redis-rs in an r2d2 pool: one run, one server, one loop.
+//!
+//! `cargo bench --bench redis --features redis` starts a `redis-server` of its own on a free port
+//! and prints thousands of operations a second, all threads together. `YC_BENCH_QUICK=1` is a short
+//! form that shows only that it runs; so is every call without `--bench`, such as
+//! `cargo test --benches`. Words in the command line name rows: only those are run.
+//!
+//! What is the same for all: the server, the number of connections, keys of the same length in the
+//! same order, and the bytes of the values, around which ours puts its envelope. They take turns,
+//! half a second each; a figure is the median of its rounds, and a ratio the median of the ratios
+//! within a round, so that a slow moment of the machine slows down both sides of it.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use r2d2::ManageConnection;
+use redis::{Client, Cmd, Connection, ConnectionLike, FromRedisValue, Pipeline, RedisError, cmd};
+use support::RedisServer;
+use yokedcache::{Cache, Redis};
+
+const CONNECTIONS: usize = 8;
+const KEYS: usize = 10_000;
+const VALUE_BYTES: usize = 100;
+const LARGE_KEYS: usize = 100;
+const LARGE_BYTES: usize = 100_000;
+const TAGS: usize = 100;
+/// Keys in a call that reads many.
+const MANY: usize = 100;
+
+/// What redis-rs does with its feature `r2d2`.
+struct Manager(Client);
+
+impl ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = RedisError;
+
+    fn connect(&self) -> Result<Connection, RedisError> {
+        self.0.get_connection()
+    }
+
+    fn is_valid(&self, connection: &mut Connection) -> Result<(), RedisError> {
+        cmd("PING").query(connection)
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        !connection.is_open()
+    }
+}
+
+/// A program without a cache.
+struct Raw(r2d2::Pool<Manager>);
+
+impl Raw {
+    fn new(url: &str) -> Self {
+        let client = Client::open(url).expect("a valid address");
+        // As fast as it gets: no PING for each connection taken.
+        let pool = r2d2::Pool::builder().max_size(CONNECTIONS as u32).test_on_check_out(false);
+        Self(pool.build(Manager(client)).expect("connections"))
+    }
+
+    fn ask<T: FromRedisValue>(&self, command: &Cmd) -> T {
+        command.query(&mut *self.0.get().expect("a connection")).expect("an answer")
+    }
+
+    fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline) -> T {
+        commands.query(&mut *self.0.get().expect("a connection")).expect("answers")
+    }
+
+    fn get(&self, key: &str) {
+        let value: Option<Vec<u8>> = self.ask(cmd("GET").arg(key));
+        black_box(value.expect("every key is there"));
+    }
+
+    fn set(&self, key: &str, value: &[u8]) {
+        self.ask::<()>(cmd("SET").arg(key).arg(value));
+    }
+
+    fn set_all<'k>(&self, keys: impl IntoIterator<Item = &'k String>, value: &[u8]) {
+        let mut sets = Pipeline::new();
+        for key in keys {
+            sets.cmd("SET").arg(key).arg(value).ignore();
+        }
+        self.ask_all::<()>(&sets);
+    }
+}
+
+/// The turns of a thread in a round: 0, 1, 2 and so on until time is up, or there are none left.
+struct Turns {
+    until: Instant,
+    next: usize,
+    left: usize,
+    taken: usize,
+}
+
+impl Iterator for Turns {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.left == 0 || Instant::now() >= self.until {
+            return None;
+        }
+        (self.next, self.left, self.taken) = (self.next + 1, self.left - 1, self.taken + 1);
+        Some(self.next - 1)
+    }
+}
+
+/// Who takes part in a row.
+struct Contender<'a> {
+    name: &'static str,
+    /// What has to be there before a round, and how many turns that is enough for.
+    before: Option<(Box<dyn Fn() + 'a>, usize)>,
+    work: Work<'a>,
+}
+
+enum Work<'a> {
+    /// In each of our threads.
+    Here(Box<dyn Fn(Turns) -> Turns + Sync + 'a>),
+    /// Another program says how many operations a second it made in about that time.
+    Elsewhere(Box<dyn Fn(usize, Duration) -> f64 + 'a>),
+}
+
+impl<'a> Contender<'a> {
+    /// The loop is compiled anew for each, with its calls inlined.
+    fn new(name: &'static str, turn: impl Fn(usize) + Sync + 'a) -> Self {
+        let work = move |mut turns: Turns| {
+            turns.by_ref().for_each(&turn);
+            turns
+        };
+        Self { name, before: None, work: Work::Here(Box::new(work)) }
+    }
+
+    fn elsewhere(name: &'static str, rate: impl Fn(usize, Duration) -> f64 + 'a) -> Self {
+        Self { name, before: None, work: Work::Elsewhere(Box::new(rate)) }
+    }
+
+    fn before(self, turns: usize, prepare: impl Fn() + 'a) -> Self {
+        Self { before: Some((Box::new(prepare), turns)), ..self }
+    }
+
+    /// Turns a second in one round.
+    fn round(&self, threads: usize, length: Duration) -> f64 {
+        let left = self.before.as_ref().map_or(usize::MAX, |(prepare, turns)| {
+            prepare();
+            *turns
+        });
+        let work = match &self.work {
+            Work::Here(work) => work,
+            Work::Elsewhere(rate) => return rate(threads, length),
+        };
+        let barrier = Barrier::new(threads);
+        let one = |thread: usize| {
+            // Threads begin at different keys.
+            let next = thread * KEYS / CONNECTIONS;
+            barrier.wait();
+            let start = Instant::now();
+            let turns = work(Turns { until: start + length, next, left, taken: 0 });
+            turns.taken as f64 / start.elapsed().as_secs_f64()
+        };
+        thread::scope(|scope| {
+            let one = &one;
+            let threads: Vec<_> =
+                (0..threads).map(|thread| scope.spawn(move || one(thread))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        })
+    }
+}
+
+type Make = for<'a> fn(&'a Arena) -> Vec<Contender<'a>>;
+
+/// One line of the table.
+struct Row {
+    name: &'static str,
+    threads: usize,
+    /// Operations in a turn.
+    operations: usize,
+    /// Ours first, then redis-rs, then who else there is.
+    contenders: Make,
+}
+
+const fn row(name: &'static str, threads: usize, contenders: Make) -> Row {
+    Row { name, threads, operations: 1, contenders }
+}
+
+const ROWS: [Row; 12] = [
+    row("get", 1, Arena::gets),
+    row("get", CONNECTIONS, Arena::gets),
+    row("get, one tag", 1, Arena::tagged_gets),
+    row("get, 100 KB", 1, Arena::large_gets),
+    row("get_or_load, hit (1)", 1, Arena::loads),
+    Row { operations: MANY, ..row("get_many, 100 keys (1)", 1, Arena::many_gets) },
+    row("set", 1, Arena::sets),
+    row("set", CONNECTIONS, Arena::sets),
+    row("set, one tag", 1, Arena::tagged_sets),
+    row("increment", 1, Arena::increments),
+    row("increment", CONNECTIONS, Arena::increments),
+    // The last: it leaves nothing.
+    row("delete", 1, Arena::deletes),
+];
+
+/// What all rows use.
+struct Arena {
+    server: RedisServer,
+    cache: Cache,
+    raw: Raw,
+    /// Without a prefix: the cache's own is as long as that of `raw_keys`.
+    keys: Vec<String>,
+    raw_keys: Vec<String>,
+    tags: Vec<String>,
+    value: Bytes,
+    large: Bytes,
+    text: String,
+}
+
+impl Arena {
+    fn new() -> Self {
+        let server = RedisServer::start(&[]);
+        let redis = Redis::builder(server.url()).pool_size(CONNECTIONS as u32);
+        let cache =
+            redis.build().and_then(|redis| Cache::builder(redis).key_prefix("ours").build());
+        let key = |number| format!("user:profile:{number:08}");
+        Self {
+            cache: cache.expect("valid settings"),
+            raw: Raw::new(server.url()),
+            keys: (0..KEYS).map(key).collect(),
+            raw_keys: (0..KEYS).map(|number| format!("them:{}", key(number))).collect(),
+            tags: (0..TAGS).map(|number| format!("team:{number}")).collect(),
+            value: vec![b'v'; VALUE_BYTES].into(),
+            large: vec![b'v'; LARGE_BYTES].into(),
+            text: "v".repeat(VALUE_BYTES),
+            server,
+        }
+    }
+
+    fn key(&self, turn: usize) -> &str {
+        &self.keys[turn % KEYS]
+    }
+
+    fn raw_key(&self, turn: usize) -> &str {
+        &self.raw_keys[turn % KEYS]
+    }
+
+    fn fill(&self) {
+        for key in &self.keys {
+            assert!(self.cache.set_bytes(key, self.value.clone()).expect("a valid key"));
+        }
+        self.raw.set_all(&self.raw_keys, &self.value);
+        let benchmark_keys: Vec<_> = (0..KEYS).map(|number| format!("key:{number:012}")).collect();
+        self.raw.set_all(&benchmark_keys, &self.value);
+    }
+
+    /// A client that does nothing with the answers, and is told how many to get, not for how long.
+    fn benchmark(&self, threads: usize, requests: usize) -> f64 {
+        let (size, keys) = (VALUE_BYTES.to_string(), KEYS.to_string());
+        let [port, threads, requests] =
+            [usize::from(self.server.port()), threads, requests].map(|number| number.to_string());
+        let output = Command::new("redis-benchmark")
+            .args(["-h", "127.0.0.1", "-p", &port, "-c", &threads, "-n", &requests])
+            .args(["-t", "get", "-d", &size, "-r", &keys, "--csv"])
+            .output()
+            .expect("redis-benchmark comes with the server");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().find_map(|line| line.strip_prefix("\"GET\",\""));
+        let rate = line.and_then(|line| line.split('"').next()?.parse().ok());
+        rate.unwrap_or_else(|| panic!("redis-benchmark says: {text}"))
+    }
+
+    fn get(&self, cache: &Cache, turn: usize) {
+        let value = cache.get_bytes(self.key(turn)).expect("an answer");
+        black_box(value.expect("every key is there"));
+    }
+
+    fn raw_get(&self) -> Contender<'_> {
+        Contender::new("GET", |turn| self.raw.get(self.raw_key(turn)))
+    }
+
+    fn raw_set(&self) -> Contender<'_> {
+        Contender::new("SET", |turn| self.raw.set(self.raw_key(turn), &self.value))
+    }
+
+    fn gets(&self) -> Vec<Contender<'_>> {
+        let ours = Contender::new("get_bytes", |turn| self.get(&self.cache, turn));
+        let usual = Cell::new(10_000.0);
+        let benchmark = Contender::elsewhere("redis-benchmark", move |threads, length| {
+            let requests = usual.get() * length.as_secs_f64();
+            usual.set(self.benchmark(threads, requests as usize + 1));
+            usual.get()
+        });
+        vec![ours, self.raw_get(), benchmark]
+    }
+
+    fn large_gets(&self) -> Vec<Contender<'_>> {
+        let cache = self.cache.namespace("large");
+        let raw_key = |number| format!("{}:large", self.raw_key(number));
+        let raw_keys: Vec<_> = (0..LARGE_KEYS).map(raw_key).collect();
+        for (key, raw_key) in self.keys.iter().zip(&raw_keys) {
+            assert!(cache.set_bytes(key, self.large.clone()).expect("a valid key"));
+            self.raw.set(raw_key, &self.large);
+        }
+        let ours = Contender::new("get_bytes", move |turn| self.get(&cache, turn % LARGE_KEYS));
+        let theirs = Contender::new("GET", move |turn| self.raw.get(&raw_keys[turn % LARGE_KEYS]));
+        vec![ours, theirs]
+    }
+
+    fn tagged_gets(&self) -> Vec<Contender<'_>> {
+        let cache = self.cache.namespace("tagged");
+        (0..KEYS).for_each(|turn| self.set_tagged(&cache, turn));
+        vec![Contender::new("get_bytes", move |turn| self.get(&cache, turn)), self.raw_get()]
+    }
+
+    /// A cache full of text, for calls that decode.
+    fn texts(&self) -> Cache {
+        let cache = self.cache.namespace("text");
+        let texts = self.keys.iter().map(|key| (key, &self.text));
+        assert!(cache.set_many(texts).expect("valid keys").is_empty());
+        self.raw.set_all(&self.raw_keys, format!("{:?}", self.text).as_bytes());
+        cache
+    }
+
+    fn loads(&self) -> Vec<Contender<'_>> {
+        let cache = self.texts();
+        let ours = Contender::new("get_or_load", move |turn| {
+            let missing = || -> Result<String, Infallible> { unreachable!("every key is there") };
+            black_box(cache.get_or_load(self.key(turn), missing))
+                .expect("an answer")
+                .expect("text");
+        });
+        vec![ours, self.raw_get()]
+    }
+
+    fn many_gets(&self) -> Vec<Contender<'_>> {
+        let cache = self.texts();
+        let some = |turn: usize| (0..MANY).map(move |number| turn * MANY + number);
+        let ours = Contender::new("get_many", move |turn| {
+            let keys = some(turn).map(|number| self.key(number));
+            let texts = cache.get_many::<String>(keys).expect("answers");
+            assert!(black_box(texts).iter().flatten().count() == MANY);
+        });
+        let pipeline = Contender::new("pipeline of GET", move |turn| {
+            let mut gets = Pipeline::new();
+            for number in some(turn) {
+                gets.cmd("GET").arg(self.raw_key(number));
+            }
+            let values: Vec<Vec<u8>> = self.raw.ask_all(&gets);
+            assert!(black_box(values).len() == MANY);
+        });
+        let mget = Contender::new("MGET", move |turn| {
+            let mut mget = cmd("MGET");
+            for number in some(turn) {
+                mget.arg(self.raw_key(number));
+            }
+            let values: Vec<Vec<u8>> = self.raw.ask(&mget);
+            assert!(black_box(values).len() == MANY);
+        });
+        vec![ours, pipeline, mget]
+    }
+
+    fn sets(&self) -> Vec<Contender<'_>> {
+        let cache = self.cache.namespace("set");
+        let ours = Contender::new("set_bytes", move |turn| {
+            assert!(cache.set_bytes(self.key(turn), self.value.clone()).expect("a valid key"));
+        });
+        vec![ours, self.raw_set()]
+    }
+
+    fn set_tagged(&self, cache: &Cache, turn: usize) {
+        let entry = cache.entry(self.key(turn)).tags([&self.tags[turn % TAGS]]);
+        assert!(entry.set_bytes(self.value.clone()).expect("a valid key"));
+    }
+
+    fn tagged_sets(&self) -> Vec<Contender<'_>> {
+        let cache = self.cache.namespace("tagged");
+        let ours = Contender::new("set_bytes", move |turn| self.set_tagged(&cache, turn));
+        vec![ours, self.raw_set()]
+    }
+
+    fn increments(&self) -> Vec<Contender<'_>> {
+        let cache = self.cache.namespace("count");
+        let raw_keys: Vec<_> = self.raw_keys.iter().map(|key| format!("{key}:count")).collect();
+        let ours = Contender::new("increment", move |turn| {
+            black_box(cache.increment(self.key(turn), 1).expect("a number"));
+        });
+        let theirs = Contender::new("INCRBY", move |turn| {
+            black_box(self.raw.ask::<i64>(cmd("INCRBY").arg(&raw_keys[turn % KEYS]).arg(1)));
+        });
+        vec![ours, theirs]
+    }
+
+    fn deletes(&self) -> Vec<Contender<'_>> {
+        let cache = self.cache.namespace("gone");
+        let (deleted, values) = (cache.clone(), self.keys.iter().map(|key| (key, &self.text)));
+        let ours = Contender::new("delete", move |turn| {
+            assert!(deleted.delete(self.key(turn)).expect("an answer"));
+        });
+        let theirs = Contender::new("UNLINK", |turn| {
+            assert!(self.raw.ask::<bool>(cmd("UNLINK").arg(self.raw_key(turn))));
+        });
+        let fill = move || drop(cache.set_many(values.clone()).expect("valid keys"));
+        let raw_fill = || self.raw.set_all(&self.raw_keys, &self.value);
+        vec![ours.before(KEYS, fill), theirs.before(KEYS, raw_fill)]
+    }
+}
+
+/// How much to do.
+struct Plan {
+    rounds: usize,
+    length: Duration,
+    /// Only rows with one of these words in their names, if there are any.
+    words: Vec<String>,
+}
+
+impl Plan {
+    fn new() -> Self {
+        let asked = |argument| std::env::args().any(|given| given == argument);
+        let quick = std::env::var_os("YC_BENCH_QUICK").is_some();
+        let words = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+        if quick || asked("--test") || !asked("--bench") {
+            Self { rounds: 2, length: Duration::from_millis(20), words }
+        } else {
+            Self { rounds: 9, length: Duration::from_millis(500), words }
+        }
+    }
+
+    fn has(&self, row: &Row) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| row.name.contains(&**word))
+    }
+
+    /// The rates of each contender's rounds.
+    fn measure(&self, row: &Row, contenders: &[Contender<'_>]) -> Vec<Vec<f64>> {
+        let mut rates = vec![Vec::new(); contenders.len()];
+        // One more than counts: in the first connections are made and scripts sent.
+        for round in 0..=self.rounds {
+            for (contender, rates) in contenders.iter().zip(&mut rates) {
+                let rate = contender.round(row.threads, self.length) * row.operations as f64;
+                rates.extend((round > 0).then_some(rate));
+            }
+        }
+        rates
+    }
+}
+
+fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<_> = numbers.into_iter().collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+fn print_header() {
+    println!("{KEYS} keys, values of {VALUE_BYTES} bytes, {CONNECTIONS} connections");
+    println!("thousands of operations a second\n");
+    println!("{:<24} {:>7} {:>10}  ours/theirs", "", "threads", "yokedcache");
+}
+
+fn print_row(row: &Row, contenders: &[Contender<'_>], rates: &[Vec<f64>]) {
+    let thousands = |rates: &Vec<f64>| median(rates.iter().copied()) / 1e3;
+    print!("{:<24} {:>7} {:>10.1}", row.name, row.threads, thousands(&rates[0]));
+    for (contender, theirs) in contenders.iter().zip(rates).skip(1) {
+        let ratio = median(rates[0].iter().zip(theirs).map(|(ours, theirs)| ours / theirs));
+        print!("  {ratio:>5.2} of {} {:.1}", contender.name, thousands(theirs));
+    }
+    println!();
+}
+
+fn main() {
+    let plan = Plan::new();
+    let arena = Arena::new();
+    arena.fill();
+    print_header();
+    for row in ROWS.iter().filter(|row| plan.has(row)) {
+        let contenders = (row.contenders)(&arena);
+        let rates = plan.measure(row, &contenders);
+        print_row(row, &contenders, &rates);
+    }
+    println!("\n(1) ours are decoded from JSON; theirs are the same bytes as they came.");
+}

@@ -1,0 +1,508 @@
+//! What goes wrong between a cache and its server, one thing at a time: the deadline holds, the error
+//! is typed, the next caller gets its own value, and after healing calls work again within a second.
+#![cfg(feature = "redis")]
+
+mod support;
+
+use std::fmt::Debug;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{Plan, Proxy, RedisCluster, RedisServer, wait_until};
+use yokedcache::{Cache, Cause, Error, ErrorKind, Redis, Result};
+
+/// How long a call may take.
+const LIMIT: Duration = Duration::from_millis(300);
+/// How long after healing calls work again.
+const HEALED: Duration = Duration::from_secs(1);
+
+fn redis(url: &str) -> Redis {
+    Redis::builder(url).timeout(LIMIT).pool_size(4).build().unwrap()
+}
+
+fn cache(url: &str) -> Cache {
+    Cache::builder(redis(url)).key_prefix("f").build().unwrap()
+}
+
+/// Calls, and sees that the call ends in time.
+#[track_caller]
+fn timed<T>(call: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = call();
+    let took = started.elapsed();
+    assert!(took < LIMIT * 2, "{took:?}");
+    result
+}
+
+#[track_caller]
+fn expect<T: Debug>(result: Result<T>, kinds: &[ErrorKind]) -> Error {
+    let error = result.unwrap_err();
+    assert!(kinds.contains(&error.kind()), "{error:?}");
+    error
+}
+
+fn value_of(key: &str) -> String {
+    format!("the value of {key}").repeat(1 + key.len() % 5)
+}
+
+const KEYS: [&str; 6] = ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"];
+
+/// What is found is the key's own value.
+#[track_caller]
+fn is_own(key: &str, found: Option<String>) {
+    assert!(found.is_none_or(|value| value == value_of(key)), "{key} has another's value");
+}
+
+/// The whole drill: everything works, breaks, and works again.
+#[track_caller]
+fn drill(cache: &Cache, kinds: &[ErrorKind], break_it: impl FnOnce(), heal: impl FnOnce()) {
+    for key in KEYS {
+        assert!(cache.set(key, &value_of(key)).unwrap());
+    }
+    break_it();
+    // Several threads, so that each connection of the pool meets the fault.
+    let failed = thread::scope(|scope| {
+        let callers = KEYS.map(|key| {
+            scope.spawn(move || {
+                let mut failed = 0;
+                for _ in 0..4 {
+                    match timed(|| cache.entry(key).strict().get::<String>()) {
+                        Ok(found) => is_own(key, found),
+                        Err(error) => {
+                            expect::<()>(Err(error), kinds);
+                            failed += 1;
+                        }
+                    }
+                }
+                failed
+            })
+        });
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum::<usize>()
+    });
+    assert!(failed > 0, "it was to break");
+    heal();
+    let healed = Instant::now();
+    let works = || {
+        KEYS.iter().all(|key| {
+            timed(|| cache.entry(key).strict().get::<String>()).is_ok_and(|found| {
+                is_own(key, found.clone());
+                found.is_some() || cache.entry(*key).strict().set(&value_of(key)).is_ok()
+            })
+        })
+    };
+    while !works() {
+        assert!(healed.elapsed() < HEALED, "it works again within a second");
+        thread::sleep(Duration::from_millis(10));
+    }
+    for key in KEYS.repeat(20) {
+        assert!(cache.entry(key).strict().set(&value_of(key)).unwrap());
+        assert_eq!(cache.entry(key).strict().get::<String>().unwrap(), Some(value_of(key)));
+    }
+}
+
+/// What callers who are not strict see of it, and what must be an error all the same.
+#[track_caller]
+fn outage(cache: &Cache, kinds: &[ErrorKind]) {
+    assert_eq!(timed(|| cache.get::<String>("a")).unwrap(), None);
+    let lookup = timed(|| cache.lookup::<String>("a")).unwrap();
+    assert_eq!(lookup.cause(), Some(Cause::Down));
+    assert_eq!(timed(|| cache.get_many::<String>(["a", "bb"])).unwrap(), [None, None]);
+    assert!(!timed(|| cache.set("a", "v")).unwrap());
+    let failed = timed(|| cache.set_many([("a", "v"), ("bb", "v")])).unwrap();
+    assert_eq!(failed.len(), 2);
+    let loaded = timed(|| cache.get_or_compute("a", || "loaded".to_owned()));
+    assert_eq!(loaded.unwrap(), "loaded");
+    expect(timed(|| cache.delete("a")), kinds);
+    expect(timed(|| cache.increment("n", 1)), kinds);
+    expect(timed(|| cache.invalidate_tags(["t"])), kinds);
+    expect(timed(|| cache.invalidate_pattern("*")), kinds);
+    expect(timed(|| cache.keys("*")), kinds);
+}
+
+fn behind_proxy() -> (RedisServer, Proxy, Cache) {
+    let server = RedisServer::start(&[]);
+    let proxy = Proxy::to(&server.addr());
+    let cache = cache(&proxy.url());
+    (server, proxy, cache)
+}
+
+fn faulty(plan: Plan, kinds: &[ErrorKind]) {
+    let (_server, proxy, cache) = behind_proxy();
+    drill(&cache, kinds, || proxy.set(plan), || proxy.set(Plan::Pass));
+}
+
+const DOWN: &[ErrorKind] = &[ErrorKind::Unavailable];
+const LATE: &[ErrorKind] = &[ErrorKind::Timeout, ErrorKind::Unavailable];
+
+#[test]
+fn refused() {
+    let server = RedisServer::start(&[]);
+    let cache = cache(server.url());
+    drill(&cache, DOWN, || server.kill(), || server.start_again());
+    server.kill();
+    outage(&cache, DOWN);
+    // Once it is known, it costs next to nothing.
+    let started = Instant::now();
+    for _ in 0..1_000 {
+        assert_eq!(cache.get::<String>("a").unwrap(), None);
+    }
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+}
+
+#[test]
+fn reset_when_connecting() {
+    let (_server, proxy, cache) = behind_proxy();
+    let break_it = || {
+        proxy.set(Plan::Refuse);
+        proxy.drop_connections();
+    };
+    drill(&cache, DOWN, break_it, || proxy.set(Plan::Pass));
+}
+
+#[test]
+fn black_hole() {
+    faulty(Plan::Hold, LATE);
+    let (_server, proxy, cache) = behind_proxy();
+    proxy.set(Plan::Hold);
+    outage(&cache, LATE);
+}
+
+#[test]
+fn a_byte_now_and_then() {
+    faulty(Plan::Drip { every: Duration::from_millis(40) }, LATE);
+}
+
+#[test]
+fn late_answers() {
+    faulty(Plan::Delay(LIMIT * 3), LATE);
+}
+
+#[test]
+fn reset_in_the_middle_of_an_answer() {
+    faulty(Plan::CutAfter(7), DOWN);
+}
+
+#[test]
+fn truncated_answers() {
+    faulty(Plan::Truncate(9), DOWN);
+}
+
+#[test]
+fn answers_that_are_none() {
+    faulty(Plan::Garbage, DOWN);
+}
+
+#[test]
+fn a_connection_half_closed() {
+    let (_server, proxy, cache) = behind_proxy();
+    cache.set("a", &value_of("a")).unwrap();
+    proxy.set(Plan::HalfClose);
+    for _ in 0..20 {
+        // Each answer arrives, and its connection is not used again.
+        let found = timed(|| cache.entry("a").strict().get::<String>());
+        assert_eq!(found.unwrap(), Some(value_of("a")));
+        thread::sleep(Duration::from_millis(12));
+    }
+}
+
+#[test]
+fn a_large_value_stalls_half_way() {
+    let (server, proxy, cache) = behind_proxy();
+    let large = bytes::Bytes::from(vec![b'x'; 12 << 20]);
+    cache.set("a", "small").unwrap();
+    proxy.set(Plan::StallWrites(100_000));
+    expect(timed(|| cache.entry("a").strict().set_bytes(large)), LATE);
+    // The connection it stalled on is nobody's any more; a new one takes as many bytes.
+    assert!(timed(|| cache.entry("bb").strict().set("v")).unwrap());
+    proxy.set(Plan::Pass);
+    let healed = Instant::now();
+    while cache.entry("a").strict().get::<String>().is_err() {
+        assert!(healed.elapsed() < HEALED);
+    }
+    for key in KEYS.repeat(10) {
+        assert!(cache.entry(key).strict().set(&value_of(key)).unwrap());
+        assert_eq!(cache.entry(key).strict().get::<String>().unwrap(), Some(value_of(key)));
+    }
+    // What was given up does not arrive later.
+    thread::sleep(Duration::from_millis(100));
+    assert!(server.command(&["STRLEN", "f:a"]).int() < 1_000);
+}
+
+#[test]
+fn killed_and_started_again() {
+    let server = RedisServer::start(&[]);
+    let cache = cache(server.url());
+    for round in 0..3 {
+        for key in KEYS {
+            cache.entry(key).strict().set(&value_of(key)).unwrap();
+        }
+        server.restart();
+        let started = Instant::now();
+        let first = loop {
+            match timed(|| cache.entry("a").strict().get::<String>()) {
+                Ok(found) => break found,
+                Err(error) => {
+                    expect::<()>(Err(error), DOWN);
+                    assert!(started.elapsed() < HEALED, "round {round}");
+                }
+            }
+        };
+        assert_eq!(first, None, "it came back empty");
+    }
+    // All connections of the pool were dead, and nobody noticed: no call failed because of it.
+    cache.set("a", &value_of("a")).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..50).for_each(|_| drop(cache.get::<String>("a").unwrap())));
+        }
+    });
+    server.restart();
+    thread::sleep(Duration::from_millis(600));
+    for key in KEYS {
+        cache.entry(key).strict().set(&value_of(key)).unwrap();
+        assert_eq!(cache.entry(key).strict().get::<String>().unwrap(), Some(value_of(key)));
+    }
+}
+
+#[test]
+fn stopped_for_longer_than_the_deadline() {
+    let server = RedisServer::start(&[]);
+    let cache = cache(server.url());
+    drill(&cache, LATE, || server.stop(), || server.cont());
+    // A value somebody gave up on is not stored when the server wakes up, unless it was read whole.
+    server.stop();
+    let large = bytes::Bytes::from(vec![b'y'; 12 << 20]);
+    expect(timed(|| cache.entry("large").strict().set_bytes(large)), LATE);
+    server.cont();
+    wait_until("it answers", || cache.entry("a").strict().get::<String>().is_ok());
+    thread::sleep(Duration::from_millis(100));
+    assert!(!cache.exists("large").unwrap());
+}
+
+#[test]
+fn credentials() {
+    let server = RedisServer::acl("ann", "open@sesame/1", "~f:* +@all -@dangerous");
+    let at = |login: &str| format!("redis://{login}{}", server.addr());
+    let right = cache(&at("ann:open%40sesame%2F1@"));
+    assert!(right.set("a", &value_of("a")).unwrap());
+    assert_eq!(right.get::<String>("a").unwrap(), Some(value_of("a")));
+    right.entry("t").tag("t").set("v").unwrap();
+    right.invalidate_tags(["t"]).unwrap();
+    assert_eq!(right.get::<String>("t").unwrap(), None);
+    assert_eq!(right.keys("*").unwrap(), ["a"]);
+    assert!(right.health_check().unwrap().is_up());
+    for login in ["ann:wrong@", "bob:open%40sesame%2F1@", ":open%40sesame%2F1@", ""] {
+        let cache = cache(&at(login));
+        let error =
+            expect(timed(|| cache.entry("a").strict().get::<String>()), &[ErrorKind::Denied]);
+        assert!(!error.is_transient());
+        outage(&cache, &[ErrorKind::Denied]);
+        let shown = format!("{error} {error:?} {cache:?}");
+        assert!(!shown.contains("sesame") && !shown.contains("wrong"), "{shown}");
+    }
+    // Another prefix is not the user's.
+    let elsewhere =
+        Cache::builder(redis(&at("ann:open%40sesame%2F1@"))).key_prefix("g").build().unwrap();
+    expect(elsewhere.entry("a").strict().set("v"), &[ErrorKind::Denied]);
+    expect(elsewhere.delete("a"), &[ErrorKind::Denied]);
+}
+
+#[test]
+fn a_server_without_room() {
+    let server = RedisServer::start(&[]);
+    let cache = cache(server.url());
+    cache.set("a", &value_of("a")).unwrap();
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]).expect_ok();
+    expect(timed(|| cache.entry("bb").strict().set("v")), &[ErrorKind::Full]);
+    assert!(!timed(|| cache.set("bb", "v")).unwrap());
+    expect(timed(|| cache.increment("n", 1)), &[ErrorKind::Full]);
+    assert_eq!(cache.get::<String>("a").unwrap(), Some(value_of("a")), "reads go on");
+    assert!(cache.delete("a").unwrap());
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]).expect_ok();
+    assert!(timed(|| cache.set("a", "v")).unwrap());
+}
+
+#[test]
+fn a_replica_takes_no_writes() {
+    let (master, server) = (RedisServer::start(&[]), RedisServer::start(&[]));
+    let cache = cache(server.url());
+    cache.set("a", &value_of("a")).unwrap();
+    let port = master.port().to_string();
+    server.command(&["REPLICAOF", "127.0.0.1", &port]).expect_ok();
+    expect(timed(|| cache.entry("a").strict().set("v")), DOWN);
+    expect(timed(|| cache.delete("a")), DOWN);
+    expect(timed(|| cache.invalidate_tags(["t"])), DOWN);
+    server.command(&["REPLICAOF", "NO", "ONE"]).expect_ok();
+    assert!(timed(|| cache.entry("a").strict().set("v")).unwrap());
+}
+
+#[test]
+fn no_more_clients() {
+    let server = RedisServer::start(&[]);
+    let cache = cache(server.url());
+    let mut resp = server.resp();
+    resp.command(&["CONFIG", "SET", "maxclients", "1"]).expect_ok();
+    expect(timed(|| cache.entry("a").strict().get::<String>()), DOWN);
+    outage(&cache, DOWN);
+    resp.command(&["CONFIG", "SET", "maxclients", "100"]).expect_ok();
+    let healed = Instant::now();
+    while timed(|| cache.entry("a").strict().set("v")).is_err() {
+        assert!(healed.elapsed() < HEALED);
+    }
+}
+
+#[test]
+fn a_server_that_loads_its_data() {
+    let server = RedisServer::start(&[("enable-debug-command", "yes"), ("key-load-delay", "1000")]);
+    let cache = cache(server.url());
+    for n in 0..1_500 {
+        cache.set(format!("fill{n}"), "v").unwrap();
+    }
+    cache.set("a", &value_of("a")).unwrap();
+    thread::scope(|scope| {
+        let reload = scope.spawn(|| server.command(&["DEBUG", "RELOAD"]));
+        let mut refused = 0;
+        while !reload.is_finished() {
+            match timed(|| cache.entry("a").strict().get::<String>()) {
+                Ok(found) => is_own("a", found),
+                Err(error) => {
+                    expect::<()>(Err(error), LATE);
+                    refused += 1;
+                }
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!(refused > 0, "it was loading");
+        reload.join().unwrap().expect_ok();
+    });
+    let healed = Instant::now();
+    while timed(|| cache.entry("a").strict().get::<String>()).is_err() {
+        assert!(healed.elapsed() < HEALED);
+    }
+    assert_eq!(cache.get::<String>("a").unwrap(), Some(value_of("a")));
+}
+
+#[test]
+fn a_cluster_that_is_down() {
+    let cluster = RedisCluster::start_with(&[("cluster-require-full-coverage", "yes")]);
+    let cache = cache(&cluster.url());
+    for key in KEYS {
+        cache.set(key, &value_of(key)).unwrap();
+    }
+    // A slot without a server is the whole cluster's trouble.
+    for node in cluster.nodes() {
+        node.command(&["CLUSTER", "DELSLOTS", "7"]);
+    }
+    wait_until("the cluster is down", || cache.entry("a").strict().get::<String>().is_err());
+    expect(timed(|| cache.entry("a").strict().get::<String>()), DOWN);
+    outage(&cache, DOWN);
+    let some = cluster.masters()[0];
+    cluster.nodes()[some].command(&["CLUSTER", "ADDSLOTS", "7"]).expect_ok();
+    cluster.wait_ok();
+    let healed = Instant::now();
+    while !KEYS.iter().all(|key| {
+        timed(|| cache.entry(key).strict().get::<String>())
+            .is_ok_and(|found| found == Some(value_of(key)))
+    }) {
+        assert!(healed.elapsed() < HEALED);
+    }
+}
+
+#[test]
+fn one_node_of_a_cluster_hangs_and_the_others_work() {
+    let cluster = RedisCluster::start();
+    let cache = cache(&cluster.url());
+    for key in KEYS {
+        cache.set(key, &value_of(key)).unwrap();
+    }
+    let owners = KEYS.map(|key| cluster.owner(cluster.slot_of(&format!("f:{key}"))));
+    let hung = owners[0];
+    cluster.nodes()[hung].stop();
+    for _ in 0..3 {
+        for (key, owner) in KEYS.iter().zip(owners) {
+            match timed(|| cache.entry(key).strict().get::<String>()) {
+                Ok(found) => assert_eq!(found, Some(value_of(key))),
+                Err(error) => {
+                    assert_eq!(owner, hung, "{key}: {error}");
+                    expect::<()>(Err(error), LATE);
+                }
+            }
+        }
+        // Of a batch only the keys of that node are missing.
+        let found = timed(|| cache.get_many::<String>(KEYS)).unwrap();
+        for (key, found) in KEYS.iter().zip(found) {
+            is_own(key, found);
+        }
+    }
+    cluster.nodes()[hung].cont();
+    let healed = Instant::now();
+    let works = || KEYS.iter().all(|key| cache.entry(key).strict().set(&value_of(key)).is_ok());
+    while !works() {
+        // The servers themselves may be electing a new master.
+        assert!(healed.elapsed() < Duration::from_secs(10));
+        thread::sleep(Duration::from_millis(20));
+    }
+    for key in KEYS {
+        assert_eq!(cache.get::<String>(key).unwrap(), Some(value_of(key)));
+    }
+}
+
+#[test]
+fn a_pool_exhausted_by_slow_callers() {
+    let (_server, proxy, cache) = behind_proxy();
+    for key in KEYS {
+        cache.set(key, &value_of(key)).unwrap();
+    }
+    proxy.set(Plan::Delay(LIMIT / 3));
+    // Sixteen callers, four connections: some wait too long for their turn, none for longer.
+    thread::scope(|scope| {
+        for index in 0..16 {
+            let cache = &cache;
+            scope.spawn(move || {
+                let key = KEYS[index % KEYS.len()];
+                for _ in 0..3 {
+                    match timed(|| cache.entry(key).strict().get::<String>()) {
+                        Ok(found) => assert_eq!(found, Some(value_of(key))),
+                        Err(error) => drop(expect::<()>(Err(error), LATE)),
+                    }
+                }
+            });
+        }
+    });
+    proxy.set(Plan::Pass);
+    let healed = Instant::now();
+    while timed(|| cache.entry("a").strict().get::<String>()).is_err() {
+        assert!(healed.elapsed() < HEALED);
+    }
+    assert_eq!(cache.get::<String>("a").unwrap(), Some(value_of("a")));
+}
+
+#[test]
+fn a_late_command_is_sent_again_where_that_is_wanted() {
+    let server = RedisServer::start(&[]);
+    let proxy = Proxy::to(&server.addr());
+    let redis = Redis::builder(&proxy.url()).timeout(LIMIT * 4).retry_on_timeout(true);
+    let cache = Cache::builder(redis.build().unwrap()).key_prefix("f").build().unwrap();
+    cache.set("a", "v").unwrap();
+    cache.set("n", &1).unwrap();
+    let heal_soon = |call: &dyn Fn()| {
+        thread::scope(|scope| {
+            proxy.set(Plan::Hold);
+            scope.spawn(|| {
+                thread::sleep(LIMIT);
+                // What was held is lost; new connections work.
+                proxy.drop_connections();
+                proxy.set(Plan::Pass);
+            });
+            call();
+        });
+    };
+    heal_soon(&|| {
+        assert_eq!(cache.entry("a").strict().get::<String>().unwrap().as_deref(), Some("v"));
+    });
+    heal_soon(&|| {
+        // Not one that would count twice.
+        expect(cache.increment("n", 1), LATE);
+    });
+    assert!(cache.get::<i64>("n").unwrap() <= Some(2));
+}
