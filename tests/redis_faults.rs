@@ -506,3 +506,45 @@ fn a_late_command_is_sent_again_where_that_is_wanted() {
     });
     assert!(cache.get::<i64>("n").unwrap() <= Some(2));
 }
+
+#[test]
+fn what_a_restart_brings_back_is_not_served_where_it_is_guarded_against() {
+    let server = RedisServer::start(&[]);
+    let guarded = || {
+        let redis = Redis::builder(server.url()).timeout(LIMIT).guard_restarts("f");
+        Cache::builder(redis.build().unwrap()).key_prefix("f").build().unwrap()
+    };
+    let (mine, theirs, unguarded) = (guarded(), guarded(), cache(server.url()));
+    let works = |cache: &Cache, key: &str, value: &str| {
+        let started = Instant::now();
+        while cache.entry(key).strict().set(value).is_err() {
+            assert!(started.elapsed() < HEALED);
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    works(&mine, "kept", "v");
+    works(&theirs, "deleted", "v");
+    mine.entry("tagged").tag("t").set("v").unwrap();
+    assert_eq!(theirs.get::<String>("kept").unwrap().as_deref(), Some("v"), "nothing restarted");
+    server.command(&["SET", "another:k", "v"]).expect_ok();
+    server.command(&["SAVE"]).expect_ok();
+    mine.delete("deleted").unwrap();
+    mine.invalidate_tags(["t"]).unwrap();
+    server.restart();
+    // Without the guard what was deleted is back.
+    assert_eq!(unguarded.get::<String>("deleted").unwrap().as_deref(), Some("v"));
+    for cache in [&mine, &theirs] {
+        for _ in 0..20 {
+            assert_eq!(cache.get::<String>("deleted").unwrap(), None);
+            assert_eq!(cache.get::<String>("tagged").unwrap(), None);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    works(&mine, "kept", "w");
+    assert_eq!(theirs.get::<String>("kept").unwrap().as_deref(), Some("w"));
+    assert_eq!(server.command(&["GET", "another:k"]).as_str(), "v", "others' keys stay");
+    // A clear of the namespace is no restart.
+    mine.clear().unwrap();
+    works(&mine, "kept", "x");
+    assert_eq!(guarded().get::<String>("kept").unwrap().as_deref(), Some("x"));
+}

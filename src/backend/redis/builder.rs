@@ -8,6 +8,7 @@ use socket2::TcpKeepalive;
 
 use super::Redis;
 use super::cluster::Cluster;
+use super::guard::Guard;
 use super::sentinel::Sentinel;
 use super::topology::{Maker, Topology};
 use super::url::{self, Address, Kind, bad};
@@ -62,6 +63,7 @@ struct Settings {
     keepalive_count: Option<u32>,
     replica_reads: Option<bool>,
     plain: Option<bool>,
+    guard: Option<String>,
     #[cfg(feature = "tls")]
     tls: Option<TlsSettings>,
 }
@@ -215,6 +217,20 @@ impl RedisBuilder {
         self
     }
 
+    /// Clears the entries under this key prefix when the server is another one than they were
+    /// written to (`guard_restarts`): one that came back from a snapshot, or a replica promoted before it
+    /// had heard of every deletion. Default: none, and what such a server brings back is served.
+    ///
+    /// Until they are cleared, which a thread does, calls fail as in an outage. The first use of a
+    /// prefix is such a case. The user must be allowed `INFO`.
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses it for a cluster, and an empty prefix.
+    pub fn guard_restarts(mut self, key_prefix: impl Into<String>) -> Self {
+        self.given.guard = Some(key_prefix.into());
+        self
+    }
+
     /// How servers prove themselves. Default: by the system's certificate authorities. In an
     /// address: `ssl_ca_certs`, `ssl_certfile` and `ssl_keyfile` (paths), `ssl_check_hostname`, and
     /// `ssl_cert_reqs`, which is `required` or `none`.
@@ -273,6 +289,7 @@ impl Settings {
                 "socket_keepalive_interval" => or(&mut self.keepalive_interval, time()?),
                 "socket_keepalive_count" => or(&mut self.keepalive_count, number()?),
                 "read_from_replicas" => or(&mut self.replica_reads, switch()?),
+                "guard_restarts" => or(&mut self.guard, value.clone()),
                 "plain" => or(&mut self.plain, switch()?),
                 "ssl_ca_certs" => tls.ca = Some(value.clone()),
                 "ssl_certfile" => tls.certificate = Some(value.clone()),
@@ -349,6 +366,9 @@ impl Settings {
         if self.replica_reads == Some(true) && !is_cluster {
             return Err(bad("only a cluster's replicas can be read from"));
         }
+        if self.guard.is_some() && (is_cluster || self.guard.as_deref() == Some("")) {
+            return Err(bad("guard_restarts needs a key prefix, and has no use in a cluster"));
+        }
         let printable = |name: &String| name.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.client_name.as_ref().is_none_or(printable) {
             return Err(bad("a client name has only printable characters and no blanks"));
@@ -390,9 +410,12 @@ impl Settings {
             db: self.db.unwrap_or(address.db),
             client_name: client_name.clone(),
             role: Role::Any,
+            guard: None,
         };
         let replica_reads = self.replica_reads.unwrap_or(false);
-        let maker = Maker { net: net.clone(), hello, pooling: pooling.clone() };
+        let mut maker = Maker { net: net.clone(), hello, pooling: pooling.clone() };
+        let guard = self.guard.map(|prefix| Arc::new(Guard::new(&prefix, maker.clone())));
+        maker.hello.guard = guard.clone();
         let topology = match address.kind {
             Kind::One(endpoint) => Topology::One(maker.make(endpoint, Role::Any)),
             Kind::Cluster(seeds) => Topology::Cluster(Cluster::new(seeds, maker, replica_reads)),
@@ -409,6 +432,7 @@ impl Settings {
             retry_on_timeout: self.retry_on_timeout.unwrap_or(false),
             replica_reads,
             plain: self.plain.unwrap_or(false),
+            guard,
             origin: Origin::unique(),
             tags: tags::Memory::new(),
         })

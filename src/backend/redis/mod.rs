@@ -3,6 +3,7 @@
 mod batch;
 mod builder;
 mod cluster;
+mod guard;
 mod health;
 mod plain;
 mod read;
@@ -17,6 +18,7 @@ mod wire;
 mod write;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
@@ -24,6 +26,7 @@ use redis::Value;
 pub use builder::RedisBuilder;
 
 use self::batch::Batch;
+use self::guard::Guard;
 use self::read::Reading;
 use self::topology::Topology;
 use self::wire::Limits;
@@ -75,6 +78,7 @@ pub struct Redis {
     retry_on_timeout: bool,
     replica_reads: bool,
     plain: bool,
+    guard: Option<Arc<Guard>>,
     origin: Origin,
     tags: tags::Memory,
 }
@@ -278,8 +282,17 @@ impl Backend for Redis {
     }
 
     fn close(&self) {
+        if let Some(guard) = &self.guard {
+            guard.close();
+        }
         if let Topology::Sentinel(sentinel) = &self.topology {
             sentinel.close();
         }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -17,6 +17,7 @@ use super::topology::Topology;
 use super::wire::{self, Server, number, text};
 use super::{Redis, script, slot};
 use crate::backend::envelope::Opened;
+use crate::backend::remote::stored;
 use crate::backend::{Backend, Call, Name, Read, Removed, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
@@ -246,13 +247,13 @@ fn count(value: &Value) -> u64 {
 }
 
 /// Which process a server is; unknown where we may not ask.
-fn process_of(info: &Value) -> Option<String> {
+pub(super) fn process_of(info: &Value) -> Option<String> {
     let line = text(Some(info))?.lines().find_map(|line| line.strip_prefix("run_id:"))?;
     Some(line.to_owned())
 }
 
 /// The next cursor, if there is more, and the names of a page. Names that are no text are not ours.
-fn read_page(page: Value) -> Option<(Option<String>, Vec<String>)> {
+pub(super) fn read_page(page: Value) -> Option<(Option<String>, Vec<String>)> {
     let Value::Array(page) = page else { return None };
     let [cursor, Value::Array(names)] = <[Value; 2]>::try_from(page).ok()? else { return None };
     let cursor = text(Some(&cursor))?;
@@ -314,7 +315,7 @@ impl Visitor for Remover<'_> {
             .map(String::as_str)
             .filter(|name| match self.redis.key_of(name) {
                 Some(key) => self.what.matches(key),
-                None => self.what.is_all() && self.what.matches(name),
+                None => self.what.is_all() && self.what.matches(name) && !stored::is_home(name),
             })
             .partition(|name| self.redis.key_of(name).is_some());
         Ok(ControlFlow::Continue(Doomed { keys, records }))

@@ -109,12 +109,6 @@ impl Sentinel {
     }
 }
 
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
 impl Shared {
     fn ask(&self, until: Instant) -> Result<Arc<Server>> {
         let mut last = Error::new(ErrorKind::Unavailable, "no sentinel was asked in time");

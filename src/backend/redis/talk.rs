@@ -204,6 +204,9 @@ impl Redis {
             }
             let asked = talk.batch.len();
             talk.push_tags();
+            if let Some(home) = self.guard.as_ref().and_then(|guard| guard.to_touch()) {
+                talk.batch.push(home, &[b"GET", home.as_bytes()]);
+            }
             let mut replies = self.topology.run(&mut talk.batch, limits, replicas);
             let of_tags = replies.split_off(asked);
             talk.hear_tags(of_tags);

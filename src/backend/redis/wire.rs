@@ -7,6 +7,7 @@ use std::time::Instant;
 use redis::{Parser, RedisError, Value};
 
 use super::batch::Batch;
+use super::guard::Guard;
 use crate::backend::remote::net::{self, Endpoint, Stream};
 use crate::backend::remote::node::{Line, Link, Node, Protocol};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +27,7 @@ pub(super) struct Hello {
     pub(super) db: u32,
     pub(super) client_name: Option<Arc<str>>,
     pub(super) role: Role,
+    pub(super) guard: Option<Arc<Guard>>,
 }
 
 /// Who we are. Its `Debug` does not tell.
@@ -86,13 +88,22 @@ impl Protocol for Hello {
         if self.db != 0 {
             batch.push("", &[b"SELECT", db.as_bytes()]);
         }
+        let own = batch.len();
+        if let Some(guard) = &self.guard {
+            guard.ask(&mut batch);
+        }
         let mut parser = Parser::new();
         let all: Vec<usize> = (0..batch.len()).collect();
         let failed = |error| net::failed("redis", node, error);
         stream.write_all(&batch.bytes(&all, b"")).map_err(failed)?;
         stream.flush().map_err(failed)?;
+        let mut asked = Vec::new();
         for index in all {
             let reply = parser.parse_value(&mut *stream).map_err(|error| broken(node, error))?;
+            if index >= own {
+                asked.push(reply);
+                continue;
+            }
             if let Value::ServerError(error) = &reply {
                 return Err(unwelcome(node, error, &batch.bytes(&[index], b"")));
             }
@@ -101,6 +112,9 @@ impl Protocol for Hello {
                 let what = format!("redis {node} is not a master any more");
                 return Err(Error::new(ErrorKind::Unavailable, what));
             }
+        }
+        if let (Some(guard), [info, home]) = (&self.guard, &asked[..]) {
+            guard.compare(node, info, home)?;
         }
         Ok(parser)
     }

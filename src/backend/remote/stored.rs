@@ -1,13 +1,14 @@
 //! The names things are stored under.
 //!
 //! A key is stored under its full name. What the library keeps beside it ends in one of a few
-//! marks: a tag's version in `#t`, the guard of a refresh in `#g`. A key that itself ends in a mark
+//! marks: a tag's version in `#t`, the guard of a refresh in `#g`, whose entries they are in `#h`. A key that itself ends in a mark
 //! gets `#k` behind it, so no two of them share a stored name, and all lie under the prefix.
 
 use std::borrow::Cow;
 
 const TAG: &str = "#t";
 const GUARD: &str = "#g";
+const HOME: &str = "#h";
 const KEY: &str = "#k";
 
 /// Where a key's entry is stored.
@@ -25,6 +26,16 @@ pub(crate) fn guard(full: &str) -> String {
     [full, GUARD].concat()
 }
 
+/// Where it is noted which server the entries of a namespace belong to.
+pub(crate) fn home(space: &str) -> String {
+    [space, HOME].concat()
+}
+
+/// Whether it is such a note.
+pub(crate) fn is_home(stored: &str) -> bool {
+    stored.ends_with(HOME)
+}
+
 /// The key whose entry is stored here; `None` for what is no entry of ours.
 pub(crate) fn original(stored: &str) -> Option<&str> {
     if !is_marked(stored) {
@@ -34,7 +45,7 @@ pub(crate) fn original(stored: &str) -> Option<&str> {
 }
 
 fn is_marked(name: &str) -> bool {
-    [TAG, GUARD, KEY].iter().any(|mark| name.ends_with(mark))
+    [TAG, GUARD, HOME, KEY].iter().any(|mark| name.ends_with(mark))
 }
 
 #[cfg(test)]
@@ -44,9 +55,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stored_names_never_meet(a in "[ab#tgk]{1,6}", b in "[ab#tgk]{1,6}") {
+        fn stored_names_never_meet(a in "[ab#tghk]{1,6}", b in "[ab#tghk]{1,6}") {
             prop_assert_eq!(key(&a) == key(&b), a == b);
-            for record in [tag(&b), guard(&b)] {
+            for record in [tag(&b), guard(&b), home(&b)] {
                 prop_assert_ne!(&*key(&a), record.as_str());
                 prop_assert_eq!(original(&record), None);
             }
