@@ -24,7 +24,8 @@
 //!
 //! [`Cache`] is the typed front over a [`Backend`]: values are anything `serde` knows, keys are
 //! strings, and entries have a [time to live](Ttl), tags, and a place in the order of use.
-//! [`Memory`] keeps entries in this process. A backend of your own needs five methods; see
+//! [`Memory`] keeps entries in this process, and `Redis` on a server, behind sentinels or in a
+//! cluster. A backend of your own needs five methods; see
 //! [`backend`].
 //!
 //! # Features
@@ -80,6 +81,6 @@ pub use stats::{BackendStats, Misses, Stats};
 pub use tag::{And, Either, MAX_TAGS};
 
 /// Keeps the tour in the README true.
-#[cfg(all(doctest, feature = "fuzzy"))]
+#[cfg(all(doctest, feature = "fuzzy", feature = "redis"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

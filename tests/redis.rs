@@ -184,6 +184,8 @@ fn other_programs_values_are_read_and_ours_are_told_apart() {
     cache.set("mine", "secret").unwrap();
     say(&["COPY", "p:mine", "p:yours"]);
     assert_eq!(cache.lookup::<String>("yours").unwrap().cause(), Some(Cause::Corrupt));
+    assert!(!cache.exists("yours").unwrap() && !cache.keys("*").unwrap().contains(&"yours".into()));
+    assert!(cache.add("yours", "own").unwrap(), "it is nothing to anybody");
     assert_eq!(cache.get::<String>("mine").unwrap().as_deref(), Some("secret"));
     // Damage is a miss, too.
     say(&["SETRANGE", "p:mine", "40", "xyz"]);

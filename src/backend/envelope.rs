@@ -2,20 +2,22 @@
 //!
 //! ```text
 //! C1 'V'  write id[16]  codec  flags  created[8]  [soft[8]] [cap[8]] [schema[4]] [cost[4]]
-//!         [tags: count[2], then each: length[2], name, version[8]]  checksum[8]  body
+//!         [tags: count[2], then each: length[2], name, version[8]]
+//!         checksum of all that[4]  checksum of everything else[8]  body
 //! C1 'P'  token[16]                                   a placeholder: somebody is loading
 //! ```
 //!
 //! Numbers are little endian, times are milliseconds since 1970. No JSON, MessagePack or text
 //! begins with `C1`, so what other programs wrote is told apart. The first 18 bytes say what lies
-//! under a key to somebody who swaps it. The checksum covers all but itself and begins from the
-//! key: a value found under another key is damaged.
+//! under a key to somebody who swaps it. The checksums begin from the key, so a value found under
+//! another key is damaged; the first is for those who read the header only.
 
 use bytes::Bytes;
 use twox_hash::XxHash3_64;
 
 use super::{CodecId, Entry, Packing, Tags};
 use crate::key::MAX_KEY;
+use crate::tag::MAX_TAGS;
 
 /// The first byte.
 const MARK: u8 = 0xC1;
@@ -87,6 +89,7 @@ impl Envelope {
                 out.extend(version.to_le_bytes());
             }
         }
+        out.extend((checksum(key, &out, &[]) as u32).to_le_bytes());
         out.extend(checksum(key, &out, body).to_le_bytes());
         out.extend_from_slice(body);
         out
@@ -116,18 +119,20 @@ pub fn placeholder(token: u128) -> [u8; 18] {
 
 /// Reads what is stored under `key`. The value shares the bytes given.
 pub fn open(key: &str, stored: &Bytes) -> Opened {
-    open_by(stored, &|stored| open_value(stored, Some(key)))
+    open_up_to(key, stored, true)
 }
 
-/// Reads the beginning of what is stored, up to the value and perhaps some of it: everything but
-/// the value, unchecked.
-pub fn open_head(beginning: &Bytes) -> Opened {
-    open_by(beginning, &|stored| open_value(stored, None))
+/// Reads the beginning of what is stored under `key`, up to the value and perhaps some of it. The
+/// value is cut off where the beginning ends, and not checked.
+pub fn open_head(key: &str, beginning: &Bytes) -> Opened {
+    open_up_to(key, beginning, false)
 }
 
-fn open_by(stored: &Bytes, open_value: &dyn Fn(&Bytes) -> Option<Envelope>) -> Opened {
+fn open_up_to(key: &str, stored: &Bytes, whole: bool) -> Opened {
     match stored.get(..2) {
-        Some([MARK, VALUE]) => open_value(stored).map_or(Opened::Damaged, Opened::Value),
+        Some([MARK, VALUE]) => {
+            open_value(key, stored, whole).map_or(Opened::Damaged, Opened::Value)
+        }
         Some([MARK, PLACEHOLDER]) => match <[u8; 16]>::try_from(&stored[2..]) {
             Ok(token) => Opened::Placeholder(u128::from_le_bytes(token)),
             Err(_) => Opened::Damaged,
@@ -138,7 +143,7 @@ fn open_by(stored: &Bytes, open_value: &dyn Fn(&Bytes) -> Option<Envelope>) -> O
     }
 }
 
-fn open_value(stored: &Bytes, checked_for: Option<&str>) -> Option<Envelope> {
+fn open_value(key: &str, stored: &Bytes, whole: bool) -> Option<Envelope> {
     let mut left = &stored[2..];
     let write_id = u128::from_le_bytes(take(&mut left)?);
     let [codec, flags] = take(&mut left)?;
@@ -151,8 +156,12 @@ fn open_value(stored: &Bytes, checked_for: Option<&str>) -> Option<Envelope> {
     let (tags, tag_versions) =
         if flags & TAGS == 0 { Default::default() } else { take_tags(&mut left)? };
     let header = &stored[..stored.len() - left.len()];
-    let sum = u64::from_le_bytes(take(&mut left)?);
-    if checked_for.is_some_and(|key| sum != checksum(key, header, left)) {
+    if u32::from_le_bytes(take(&mut left)?) != checksum(key, header, &[]) as u32 {
+        return None;
+    }
+    let header = &stored[..stored.len() - left.len()];
+    let sum = take(&mut left).map(u64::from_le_bytes);
+    if whole && sum != Some(checksum(key, header, left)) {
         return None;
     }
     let entry = Entry {
@@ -178,6 +187,9 @@ fn optional<const N: usize>(flag: u8, left: &mut &[u8]) -> Option<Option<[u8; N]
 
 fn take_tags(left: &mut &[u8]) -> Option<(Tags, Vec<u64>)> {
     let count = u16::from_le_bytes(take(left)?);
+    if usize::from(count) > MAX_TAGS {
+        return None;
+    }
     let (mut names, mut versions) = (Vec::new(), Vec::new());
     for _ in 0..count {
         let length = usize::from(u16::from_le_bytes(take(left)?));
@@ -266,6 +278,11 @@ mod tests {
             prop_assert_eq!(&opened.tag_versions, &envelope.tag_versions);
             prop_assert_eq!((opened.write_id, opened.created), (envelope.write_id, envelope.created));
             prop_assert_eq!((opened.soft, opened.cap), (envelope.soft, envelope.cap));
+            // The beginning alone tells the same but for the value.
+            let beginning = stored.slice(..stored.len() - read.value.bytes().len());
+            let Opened::Value(head) = open_head(&key, &beginning) else { panic!("a value") };
+            prop_assert_eq!((head.write_id, &head.tag_versions), (opened.write_id, &opened.tag_versions));
+            prop_assert_eq!((head.entry.codec, &head.entry.tags), (read.codec, &read.tags));
         }
 
         #[test]
@@ -274,6 +291,7 @@ mod tests {
         ) {
             let stored = envelope.seal("key");
             prop_assert!(matches!(open("yek", &stored.clone().into()), Opened::Damaged));
+            prop_assert!(matches!(open_head("yek", &stored.clone().into()), Opened::Damaged));
             let cut = stored[..at.index(stored.len())].to_vec();
             prop_assert!(!matches!(open("key", &cut.into()), Opened::Value(_)));
             let mut garbled = stored;

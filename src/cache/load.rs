@@ -63,10 +63,26 @@ enum Right {
 /// How long others wait for a load where no timeout is set.
 const WAIT: Duration = Duration::from_secs(30);
 /// How long a load keeps its right to store. A caller's timeout does not shorten it: the time a
-/// loader takes is not the cache's.
+/// loader takes is not the cache's. Where others share the entries they wait so long for a process that
+/// died.
 const HOLD: Duration = Duration::from_secs(300);
+const HOLD_SHARED: Duration = Duration::from_secs(30);
+/// A load elsewhere is asked for less and less often.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 impl Load<'_> {
+    fn hold(&self) -> Duration {
+        if self.core.backend.about().can.shared { HOLD_SHARED } else { HOLD }
+    }
+
+    /// Gives the right back, whether the backend hears of it or not.
+    fn give_back(&mut self) {
+        if let Right::Lease(lease) = self.take_right() {
+            let release = Write::new(self.name, When::Lease(lease), Change::Release);
+            let _ = self.core.write(self.policy, release);
+        }
+    }
+
     fn take_right(&mut self) -> Right {
         std::mem::replace(&mut self.right, Right::Lost)
     }
@@ -89,13 +105,17 @@ impl Load<'_> {
     pub fn tag(&mut self, tag: &str) -> Result<()> {
         self.tags = self.tags.and(&Tags::within(self.name.space(), [tag])?);
         let Right::Lease(lease) = &self.right else { return Ok(()) };
-        let lease = Ask::Renew { lease, hold: HOLD, tags: &self.tags };
-        let read =
-            self.core.read(self.policy, self.name, &Want { quiet: true, lease, ..Want::VALUE })?;
-        self.right = match granted(read) {
-            Grant::Granted(lease) => Right::Lease(lease),
-            Grant::Busy { .. } | Grant::None => Right::Lost,
-        };
+        let lease = Ask::Renew { lease, hold: self.hold(), tags: &self.tags };
+        let want = Want { quiet: true, lease, ..Want::VALUE };
+        match self.core.read(self.policy, self.name, &want).map(granted) {
+            Ok(Grant::Granted(lease)) => self.right = Right::Lease(lease),
+            // Overtaken, or nobody knows: others need not wait for a fill that will not come.
+            Ok(Grant::Busy { .. } | Grant::None) => self.give_back(),
+            Err(error) => {
+                self.give_back();
+                return Err(error);
+            }
+        }
         Ok(())
     }
 }
@@ -106,10 +126,7 @@ impl Drop for Load<'_> {
         if self.running {
             self.core.counters.add(Count::LoadError);
         }
-        if let Right::Lease(lease) = self.take_right() {
-            let release = Write::new(self.name, When::Lease(lease), Change::Release);
-            let _ = self.core.write(self.policy, release);
-        }
+        self.give_back();
     }
 }
 
@@ -258,9 +275,9 @@ impl Core {
         deadline: Instant,
     ) -> Result<bool> {
         let (policy, fenced) = (load.policy, self.backend.about().can.leases);
-        let mut take = false;
+        let (mut take, mut pause) = (false, Duration::ZERO);
         loop {
-            let (hold, tags) = (HOLD, &load.tags);
+            let (hold, tags) = (load.hold(), &load.tags);
             let lease = match (fenced, take) {
                 (false, _) => Ask::No,
                 (true, false) => Ask::Own { hold, stale_too: true, tags },
@@ -288,9 +305,12 @@ impl Core {
                 Grant::Busy { ask_again_in } => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        return Err(late());
+                        // Whoever loads it has no more to say than our own loader.
+                        load.right = Right::Lost;
+                        return Ok(false);
                     }
-                    std::thread::sleep(ask_again_in.min(left));
+                    pause = (pause * 2).clamp(ask_again_in, LONGEST_PAUSE.max(ask_again_in));
+                    std::thread::sleep(pause.min(left));
                     continue;
                 }
             }
@@ -314,6 +334,7 @@ impl Core {
                 return (Landing::Again, Ok(()));
             }
         };
+        let held = when.clone();
         match self.write(load.policy, Write::new(load.name, when, change)) {
             Ok(Wrote::Not(NotDone::Overtaken)) => {
                 self.counters.add(Count::Overtaken);
@@ -324,12 +345,16 @@ impl Core {
                 self.counters.add_many(Count::Set, u64::from(stored));
                 (shared, Ok(()))
             }
-            // The caller has its value: a cache that cannot keep it does not take it away.
-            Err(error) if !load.policy.strict => {
+            Err(error) => {
                 log::debug!("yokedcache: a loaded value was not stored: {error}");
-                (shared, Ok(()))
+                if let When::Lease(lease) = held {
+                    // Whether it was is not known. If not, nobody is to wait for it.
+                    load.right = Right::Lease(lease);
+                    load.give_back();
+                }
+                // The caller has its value: a cache that cannot keep it does not take it away.
+                (shared, if load.policy.strict { Err(error) } else { Ok(()) })
             }
-            Err(error) => (shared, Err(error)),
         }
     }
 

@@ -84,7 +84,8 @@ impl Batch {
         self.not_again();
     }
 
-    fn not_again(&mut self) {
+    /// Sends the command added last once only.
+    pub(super) fn not_again(&mut self) {
         if let Some(command) = self.commands.last_mut() {
             command.once = true;
         }
@@ -142,18 +143,20 @@ impl Batch {
         self.span(index).len()
     }
 
-    /// The bytes of these commands, each after `before`.
-    pub(super) fn bytes(&self, indices: &[usize], before: &[u8]) -> Cow<'_, [u8]> {
+    /// The bytes of these commands, some of them after an `ASKING`.
+    pub(super) fn bytes(&self, indices: &[usize], asking: &[usize]) -> Cow<'_, [u8]> {
         let (Some(&first), Some(&last)) = (indices.first(), indices.last()) else {
             return Cow::Borrowed(&[]);
         };
-        let together = last - first + 1 == indices.len() && before.is_empty();
+        let together = last - first + 1 == indices.len() && asking.is_empty();
         if together && !self.commands[first..=last].iter().any(|command| command.spelled) {
             return Cow::Borrowed(&self.bytes[self.span(first).start..self.span(last).end]);
         }
         let mut out = Vec::new();
         for &index in indices {
-            out.extend_from_slice(before);
+            if asking.contains(&index) {
+                out.extend_from_slice(b"*1\r\n$6\r\nASKING\r\n");
+            }
             self.write(index, &mut out);
         }
         Cow::Owned(out)
@@ -183,13 +186,13 @@ mod tests {
         let mut batch = Batch::new(true);
         batch.push("foo", &[b"GET", b"foo"]);
         batch.call(&script::SWAP, "bar", &[b"seen", b"UNLINK"]);
-        assert_eq!(&*batch.bytes(&[0], b""), b"*2\r\n$3\r\nGET\r\n$3\r\nfoo\r\n");
-        let called = String::from_utf8(batch.bytes(&[1], b"").to_vec()).unwrap();
+        assert_eq!(&*batch.bytes(&[0], &[]), b"*2\r\n$3\r\nGET\r\n$3\r\nfoo\r\n");
+        let called = String::from_utf8(batch.bytes(&[1], &[]).to_vec()).unwrap();
         let hash = &script::SWAP.hash;
         let tail = "$1\r\n1\r\n$3\r\nbar\r\n$4\r\nseen\r\n$6\r\nUNLINK\r\n";
         assert_eq!(called, format!("*6\r\n$7\r\nEVALSHA\r\n$40\r\n{hash}\r\n{tail}"));
         batch.spell_out(1);
-        let spelled = String::from_utf8(batch.bytes(&[1], b"").to_vec()).unwrap();
+        let spelled = String::from_utf8(batch.bytes(&[1], &[]).to_vec()).unwrap();
         let code = script::SWAP.code;
         assert_eq!(spelled, format!("*6\r\n$4\r\nEVAL\r\n${}\r\n{code}\r\n{tail}", code.len()));
         assert_eq!((batch.slot(0), batch.slot(1)), (12182, 5061));

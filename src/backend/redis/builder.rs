@@ -69,6 +69,7 @@ struct Settings {
 }
 
 const POOL_SIZE: u32 = 10;
+const MOST_CONNECTIONS: u32 = 65_535;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -126,7 +127,7 @@ impl RedisBuilder {
     /// A call that finds all of them in use waits for one until its time is up.
     ///
     /// # Errors
-    /// [`build`](Self::build) refuses 0.
+    /// [`build`](Self::build) refuses 0 and more than 65,535.
     pub fn pool_size(mut self, size: u32) -> Self {
         self.given.pool_size = Some(size);
         self
@@ -186,6 +187,10 @@ impl RedisBuilder {
     /// When the first keepalive probe is sent (`socket_keepalive_idle`, default 60 s), how far apart they
     /// are (`socket_keepalive_interval`, default 10 s), and how many may be lost
     /// (`socket_keepalive_count`, default 3).
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses what operating systems do: times below a second or above 32,767,
+    /// and counts outside 1 to 127.
     pub fn keepalive_options(mut self, idle: Duration, interval: Duration, count: u32) -> Self {
         self.given.keepalive_idle = Some(idle);
         self.given.keepalive_interval = Some(interval);
@@ -268,7 +273,7 @@ impl Settings {
     fn over(mut self, parameters: Vec<(String, String)>, address: &Address) -> Result<Self> {
         let mut tls = TlsParameters::default();
         for (name, value) in parameters {
-            let wrong = || bad(&format!("{name} cannot be {value:?}"));
+            let wrong = || bad(&format!("{name} cannot have this value"));
             let time = || seconds(&value).ok_or_else(wrong);
             let number = || value.parse::<u32>().map_err(|_| wrong());
             let switch = || match value.as_str() {
@@ -300,7 +305,15 @@ impl Settings {
                     "none" => tls.any_certificate = Some(true),
                     _ => return Err(wrong()),
                 },
-                _ => return Err(bad(&format!("nobody knows the parameter {name:?}"))),
+                // A password with a question mark in it would end up here.
+                name if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+                    return Err(bad(&format!("nobody knows the parameter {name:?}")));
+                }
+                _ => {
+                    return Err(bad(
+                        "nobody knows one of the parameters; a ? in a password is %3F",
+                    ));
+                }
             }
         }
         self.take_tls(tls, address)?;
@@ -344,8 +357,8 @@ impl Settings {
     }
 
     fn check(&self, address: &Address) -> Result<()> {
-        if self.pool_size == Some(0) {
-            return Err(bad("a pool of no connections"));
+        if self.pool_size.is_some_and(|size| !(1..=MOST_CONNECTIONS).contains(&size)) {
+            return Err(bad(&format!("a pool has 1 to {MOST_CONNECTIONS} connections")));
         }
         let times = [
             (self.timeout, "socket_timeout"),
@@ -358,6 +371,14 @@ impl Settings {
             if time == Some(Duration::ZERO) {
                 return Err(bad(&format!("{name} is 0")));
             }
+        }
+        let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(32_767));
+        let spans = [self.keepalive_idle, self.keepalive_interval];
+        if spans.into_iter().flatten().any(|span| span < shortest || span > longest) {
+            return Err(bad("keepalive times are from 1 to 32,767 seconds"));
+        }
+        if self.keepalive_count.is_some_and(|count| !(1..=127).contains(&count)) {
+            return Err(bad("socket_keepalive_count is from 1 to 127"));
         }
         let is_cluster = matches!(address.kind, Kind::Cluster(_));
         if is_cluster && self.db.unwrap_or(address.db) != 0 {

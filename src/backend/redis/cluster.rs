@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct Cluster {
-    seeds: Vec<Endpoint>,
+    /// Asked for the map while nothing else is known, and when nobody else answers.
+    seeds: Vec<Arc<Server>>,
     maker: Maker,
     map: RwLock<Arc<Map>>,
     /// When the map was asked for last; held while it is.
@@ -47,8 +48,9 @@ struct Owners {
 
 impl Cluster {
     pub(super) fn new(seeds: Vec<Endpoint>, maker: Maker, replica_reads: bool) -> Self {
+        let make = |seed| maker.make(seed, Role::Any);
         Self {
-            seeds,
+            seeds: seeds.into_iter().map(make).collect(),
             maker,
             map: RwLock::default(),
             asked: Mutex::default(),
@@ -63,14 +65,14 @@ impl Cluster {
 
     /// The server for commands to a slot.
     pub(super) fn owner(&self, slot: u16, until: Instant, replicas: bool) -> Result<Arc<Server>> {
-        let mut map = self.map();
-        if map.slots.is_empty() {
-            self.refresh(until, true)?;
-            map = self.map();
+        let known = |map: &Map| map.slots.get(usize::from(slot)).cloned().flatten();
+        let mut owners = known(&self.map());
+        if owners.is_none() {
+            self.refresh(until, self.map().slots.is_empty())?;
+            owners = known(&self.map());
         }
-        let Some(Some(owners)) = map.slots.get(usize::from(slot)) else {
+        let Some(owners) = owners else {
             let what = format!("no server of the redis cluster has slot {slot}");
-            self.refresh(until, false)?;
             return Err(Error::new(ErrorKind::Unavailable, what));
         };
         if replicas && self.replica_reads && !owners.replicas.is_empty() {
@@ -78,6 +80,13 @@ impl Cluster {
             return Ok(owners.replicas[turn].clone());
         }
         Ok(owners.master.clone())
+    }
+
+    /// Whether a slot lives on this server, as far as we know.
+    pub(super) fn is_owner(&self, slot: u16, server: &Arc<Server>) -> bool {
+        let map = self.map();
+        let owners = map.slots.get(usize::from(slot)).and_then(Option::as_ref);
+        owners.is_some_and(|owners| Arc::ptr_eq(&owners.master, server))
     }
 
     /// The server at an address some server named.
@@ -107,15 +116,23 @@ impl Cluster {
         *map = Arc::new(new);
     }
 
-    /// Something is not as it was: asks for the map. Whether it may have changed.
-    pub(super) fn suspect(&self, until: Instant) -> bool {
-        self.refresh(until, false).unwrap_or(false)
+    /// Something is not as it was: asks for the map.
+    pub(super) fn suspect(&self, until: Instant) {
+        if let Err(error) = self.refresh(until, false) {
+            log::debug!("yokedcache: the map of the redis cluster is not to be had: {error}");
+        }
     }
 
     /// Asks for the map, one caller at a time. False if it was asked for just now.
     fn refresh(&self, until: Instant, wait: bool) -> Result<bool> {
         let mut asked = match wait {
-            true => self.asked.lock(),
+            true => match self.asked.try_lock_until(until) {
+                Some(asked) => asked,
+                None => {
+                    let what = "the redis cluster was still being asked when the time was up";
+                    return Err(Error::new(ErrorKind::Timeout, what));
+                }
+            },
             false => match self.asked.try_lock() {
                 Some(asked) => asked,
                 None => return Ok(false),
@@ -160,8 +177,8 @@ impl Cluster {
         all.sort_by(|a, b| a.endpoint().cmp(b.endpoint()));
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % all.len().max(1);
         all.rotate_left(first);
-        let seeds = self.seeds.iter().filter(|seed| !map.masters.contains_key(seed));
-        all.extend(seeds.map(|seed| self.maker.make(seed.clone(), Role::Any)));
+        let seeds = self.seeds.iter();
+        all.extend(seeds.filter(|seed| !map.masters.contains_key(seed.endpoint())).cloned());
         all
     }
 
@@ -181,7 +198,7 @@ impl Cluster {
             let (Some(first), Some(last)) = (number(range.first()), number(range.get(1))) else {
                 continue;
             };
-            let mut servers = range[2..].iter().filter_map(|server| address(server, from));
+            let mut servers = range.iter().skip(2).filter_map(|server| address(server, from));
             let Some(master) = servers.next() else { continue };
             let keep = |old: &HashMap<Endpoint, Arc<Server>>, endpoint: Endpoint, role| {
                 old.get(&endpoint).cloned().unwrap_or_else(|| self.maker.make(endpoint, role))
@@ -196,8 +213,11 @@ impl Cluster {
                 map.replicas.insert(replica.endpoint().clone(), replica.clone());
             }
             let owners = Arc::new(Owners { master, replicas });
-            let slots = first.clamp(0, 16383) as usize..=last.clamp(0, 16383) as usize;
-            map.slots[slots].fill(Some(owners));
+            let slots = usize::try_from(first).ok().zip(usize::try_from(last).ok());
+            let slots = slots.and_then(|(first, last)| map.slots.get_mut(first..=last));
+            if let Some(slots) = slots {
+                slots.fill(Some(owners));
+            }
         }
         if map.masters.is_empty() {
             let what = format!("redis {} knows no slots of a cluster", from.endpoint());

@@ -16,6 +16,10 @@ use crate::stats::BackendStats;
 impl Redis {
     /// Asks for a key, and each server for its state.
     pub(super) fn examine(&self, call: Call, probe: Name<'_>) -> Health {
+        let call = match call {
+            Call::Unlimited => Call::Within(self.timeout).armed(),
+            call => call.armed(),
+        };
         let mut health = health::probe(self, call, probe);
         for server in self.topology.known() {
             let child = match self.limits(call) {

@@ -141,9 +141,14 @@ impl Redis {
             let end = distinct(writes);
             let (now, later) = writes.split_at(end);
             let (out_now, out_later) = out.split_at_mut(end);
-            let mut jobs: Vec<Writing<'_>> =
-                now.iter().zip(out_now).map(|(write, out)| Writing::new(write, out)).collect();
-            self.drive(limits, &mut jobs, false);
+            if self.plain {
+                self.plain_write(limits, now, out_now);
+            } else {
+                let jobs = now.iter().zip(out_now);
+                let mut jobs: Vec<Writing<'_>> =
+                    jobs.map(|(write, out)| Writing::new(write, out)).collect();
+                self.drive(limits, &mut jobs, false);
+            }
             (writes, out) = (later, out_later);
         }
         Ok(())
@@ -166,7 +171,7 @@ impl Redis {
             tags.iter().zip(versions).zip(self.topology.run(&mut batch, limits, false))
         {
             match reply? {
-                Value::Okay => self.tags.note_version(tag.as_str(), Some(version)),
+                Value::Okay => self.tags.note_renewed(tag.as_str(), version),
                 Value::ServerError(error) => match wire::refusal(&error) {
                     error if error.kind() == ErrorKind::Full => full.push(tag.as_str()),
                     error => return Err(error),
@@ -241,11 +246,7 @@ impl Backend for Redis {
     }
 
     fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
-        if self.plain {
-            self.plain_write(call, writes, out)?;
-        } else {
-            self.write_all(call, writes, out)?;
-        }
+        self.write_all(call, writes, out)?;
         let errors = out.iter().map(|wrote| match wrote {
             Wrote::Failed(error) if error.is_outage() => Some(error),
             _ => None,
@@ -288,6 +289,7 @@ impl Backend for Redis {
         if let Topology::Sentinel(sentinel) = &self.topology {
             sentinel.close();
         }
+        self.topology.known().iter().for_each(|server| server.close());
     }
 }
 

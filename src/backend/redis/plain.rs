@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::batch::Batch;
 use super::talk::{LONGEST, millis};
-use super::wire::{self, number};
+use super::wire::{self, Limits, number};
 use super::{Redis, script};
 use crate::backend::envelope::is_whole_number;
 use crate::backend::{
@@ -56,13 +56,7 @@ impl Redis {
         Ok(())
     }
 
-    pub(super) fn plain_write(
-        &self,
-        call: Call,
-        writes: &[Write<'_>],
-        out: &mut [Wrote],
-    ) -> Result<()> {
-        let limits = self.limits(call)?;
+    pub(super) fn plain_write(&self, limits: Limits, writes: &[Write<'_>], out: &mut [Wrote]) {
         let mut batch = Batch::new(self.topology.is_cluster());
         let mut asked = Vec::with_capacity(writes.len());
         for (write, out) in writes.iter().zip(out.iter_mut()) {
@@ -81,7 +75,6 @@ impl Redis {
                 Err(error) => *out = Wrote::Failed(error),
             }
         }
-        Ok(())
     }
 }
 
@@ -165,7 +158,8 @@ fn ask(write: &Write<'_>, batch: &mut Batch) -> Result<()> {
         (When::Always, Change::Add { by, from, life }) => {
             let first = from.checked_add(*by).map_or(String::new(), |sum| sum.to_string());
             let (by, px) = (by.to_string(), px(life.hard).unwrap_or_default());
-            batch.call_once(&script::ADD, name, &[by.as_bytes(), first.as_bytes(), px.as_bytes()]);
+            let first = first.as_bytes();
+            batch.call_once(&script::ADD, name, &[by.as_bytes(), first, px.as_bytes(), first]);
         }
         _ => return Err(Error::unsupported("plain redis", "this change under this condition")),
     }

@@ -17,7 +17,7 @@ use crate::backend::{
     Ask, Cause, CodecId, Entry, Found, Grant, Lease, Life, More, Name, Read, TagVersion, Tags,
     Token, Want,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How soon a caller asks again whether somebody else's load is done.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
@@ -56,8 +56,9 @@ enum State {
     /// Gives a bare number an identity.
     Identify(Lies, u128),
     Renew,
-    /// Puts the idle end off.
-    Slide(Bytes, u64),
+    /// Puts the idle end off: of what was seen, with these bytes in its place if it has to tell when
+    /// it ends at the latest.
+    Slide(Bytes, Option<Vec<u8>>, u64),
     Done,
 }
 
@@ -154,13 +155,14 @@ impl<'a> Reading<'a> {
         let bytes = match answers.bytes() {
             Ok(bytes) => bytes,
             // Another type of value lies there: not a value for us.
-            Err(error) if error.kind() == crate::ErrorKind::WrongType => {
+            Err(error) if error.kind() == ErrorKind::WrongType => {
                 return Ok(self.miss(Cause::Undecodable, Grant::None));
             }
             Err(error) => return Err(error),
         };
         let left_ms = if self.asks_life() { Some(number(&answers.next()?)) } else { None };
-        let Some(bytes) = bytes.filter(|bytes| self.whole || !bytes.is_empty()) else {
+        // An empty string is nothing of ours.
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
             return Ok(self.nothing(Cause::Absent, Bytes::new()));
         };
         let cut = !self.whole && bytes.len() == HEAD_BYTES;
@@ -215,15 +217,15 @@ impl<'a> Reading<'a> {
             _ => {}
         }
         let is_bare = matches!(&lies.opened, Opened::Foreign(entry) if entry.codec == CodecId::INT);
-        if self.want.token && is_bare {
+        // A quiet reader changes nothing, and makes do with the content.
+        if self.want.token && is_bare && !self.want.quiet {
             return self.go(State::Identify(lies, fresh_write_id(false)));
         }
         let slide = self.slide(talk, &lies, stale);
-        let seen = lies.seen.clone();
         let found = self.hit(talk, lies, stale, Grant::None);
         *self.out = Read::Hit(found);
         match slide {
-            Some(px) => self.go(State::Slide(seen, px)),
+            Some(slide) => self.go(slide),
             None => self.finish_as_is(),
         }
     }
@@ -233,17 +235,29 @@ impl<'a> Reading<'a> {
         true
     }
 
-    /// How far the idle end is to be put off, if it is.
-    fn slide(&self, talk: &Talk<'_>, lies: &Lies, stale: bool) -> Option<u64> {
-        let idle = self.want.slide.filter(|_| !stale && !self.want.quiet)?;
-        let idle = millis(idle);
-        let cap = lies.envelope().and_then(|envelope| envelope.cap);
-        Some(match (cap, lies.left_ms) {
-            (Some(cap), _) => idle.min(cap.saturating_sub(talk.now_ms)).max(1),
-            // Without a cap of its own its end is the cap.
-            (None, Some(left)) if left >= 0 => idle.min(left.unsigned_abs()).max(1),
-            (None, _) => idle,
-        })
+    /// How the idle end is put off, if it is. Another program's value is left alone.
+    fn slide(&self, talk: &Talk<'_>, lies: &Lies, stale: bool) -> Option<State> {
+        let idle = self.want.slide.filter(|_| !stale && !self.want.quiet).map(millis)?;
+        let mut envelope = match &lies.opened {
+            Opened::Value(envelope) => envelope.clone(),
+            Opened::Foreign(entry) if entry.codec == CodecId::INT => {
+                Envelope::new(entry.clone(), fresh_write_id(false), talk.now_ms)
+            }
+            _ => return None,
+        };
+        let seen = lies.seen.clone();
+        if let Some(cap) = envelope.cap {
+            return Some(State::Slide(
+                seen,
+                None,
+                idle.min(cap.saturating_sub(talk.now_ms)).max(1),
+            ));
+        }
+        // Until now its end was the server's business only. From now on that is the idle end.
+        let left = lies.left_ms.and_then(|left| u64::try_from(left).ok());
+        envelope.cap = Some(left.map_or(u64::MAX, |left| talk.now_ms.saturating_add(left)));
+        let px = left.map_or(idle, |left| idle.min(left)).max(1);
+        Some(State::Slide(seen, Some(envelope.seal(self.key)), px))
     }
 
     /// What was found, as asked for.
@@ -278,20 +292,31 @@ impl<'a> Reading<'a> {
     }
 
     fn hear_acquire(&mut self, talk: &mut Talk<'_>, answers: &mut Answers<'_>) -> Result<bool> {
-        match answers.done()? {
-            None => match self.lease_versions(talk) {
-                Ok(Some(seen)) => {
-                    let grant = self.lease(talk, self.token, seen);
-                    Ok(self.miss(self.cause, grant))
-                }
-                Ok(None) => Ok(self.go(State::MakeTags)),
-                Err(error) => Ok(self.go(State::Abandon(error))),
-            },
-            Some(Some(there)) => match envelope::open_head(&there) {
+        let done = match answers.done() {
+            Err(error) if error.kind() == ErrorKind::WrongType => {
+                return Ok(self.miss(Cause::Undecodable, Grant::None));
+            }
+            done => done?,
+        };
+        match done {
+            None => Ok(self.acquired(talk)),
+            Some(Some(there)) => match envelope::open_head(self.key, &there) {
                 Opened::Placeholder(_) => Ok(self.somebody_loads()),
                 _ => Ok(self.go(State::Look)),
             },
             Some(None) => Ok(self.go(State::Acquire(Bytes::new()))),
+        }
+    }
+
+    /// The placeholder is ours: the load may begin once its tags have versions.
+    fn acquired(&mut self, talk: &Talk<'_>) -> bool {
+        match self.lease_versions(talk) {
+            Ok(Some(seen)) => {
+                let grant = self.lease(talk, self.token, seen);
+                self.miss(self.cause, grant)
+            }
+            Ok(None) => self.go(State::MakeTags),
+            Err(error) => self.go(State::Abandon(error)),
         }
     }
 
@@ -340,15 +365,7 @@ impl<'a> Reading<'a> {
             State::Look => self.hear_look(talk, answers),
             State::Judge(lies) => self.judge(talk, lies),
             State::Acquire(_) => self.hear_acquire(talk, answers),
-            State::MakeTags => match self.lease_versions(talk) {
-                Ok(Some(seen)) => {
-                    let grant = self.lease(talk, self.token, seen);
-                    Ok(self.miss(self.cause, grant))
-                }
-                // Somebody removes records as fast as we make them.
-                Ok(None) => Ok(self.go(State::MakeTags)),
-                Err(error) => Ok(self.go(State::Abandon(error))),
-            },
+            State::MakeTags => Ok(self.acquired(talk)),
             State::Abandon(error) => Err(error),
             State::Guard(lies) => self.hear_guard(lies, talk, answers),
             State::Identify(mut lies, id) => match answers.done()? {
@@ -384,9 +401,7 @@ impl Job for Reading<'_> {
                 }
                 talk.redis.tags.tags_of(self.key).iter().for_each(|tag| talk.want_tag(tag));
             }
-            State::Judge(lies) => {
-                lies.want_tags(talk);
-            }
+            State::Judge(lies) => lies.want_tags(talk),
             State::Acquire(seen) => {
                 let (new, hold) = (head(self.token), self.hold_ms().to_string());
                 talk.batch.call(&script::ACQUIRE, name, &[&new, hold.as_bytes(), seen, b""]);
@@ -429,9 +444,13 @@ impl Job for Reading<'_> {
                     talk.make_tag(tag, Some(Duration::ZERO));
                 }
             }
-            State::Slide(seen, px) => {
+            State::Slide(seen, new, px) => {
                 let px = px.to_string();
-                talk.batch.call(&script::SWAP, name, &[seen, b"PEXPIRE", px.as_bytes()]);
+                let px = px.as_bytes();
+                match new {
+                    Some(new) => talk.batch.call(&script::SWAP, name, &[seen, b"SET", new, px]),
+                    None => talk.batch.call(&script::SWAP, name, &[seen, b"PEXPIRE", px]),
+                }
             }
             State::Done => {}
         }

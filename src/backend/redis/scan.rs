@@ -17,13 +17,19 @@ use super::topology::Topology;
 use super::wire::{self, Server, number, text};
 use super::{Redis, script, slot};
 use crate::backend::envelope::Opened;
-use crate::backend::remote::stored;
+use crate::backend::remote::{stored, wall_ms};
 use crate::backend::{Backend, Call, Name, Read, Removed, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
 
 /// How many keys a server looks at for one page.
 const COUNT: &[u8] = b"1000";
+/// How often an entry is looked at again that was changed before it could be removed.
+const MOST_LOOKS: usize = 100;
+/// An entry is refreshed by who takes it for stale; clocks may differ so much.
+const SKEW_MS: u64 = 5_000;
+/// How much of an entry is read to know its tags, unless there are more.
+const HEAD_BYTES: usize = 1 << 16;
 /// How long to wait before looking again whether the slots stand still.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -52,6 +58,13 @@ impl Redis {
         let end = self.limits(call)?.until;
         loop {
             let before = self.layout(call)?;
+            if !before.is_still() {
+                if Instant::now() >= end {
+                    return Err(moving());
+                }
+                std::thread::sleep(PAUSE);
+                continue;
+            }
             let visited = self.visit_all(call, &before, pattern, visitor);
             if let Ok(ControlFlow::Break(())) = visited {
                 return Ok(());
@@ -60,10 +73,7 @@ impl Redis {
             match (visited, same) {
                 (Err(error), Ok(true) | Err(_)) | (Ok(_), Err(error)) => return Err(error),
                 (Ok(_), Ok(true)) => return Ok(()),
-                (_, Ok(false)) if Instant::now() >= end => {
-                    let what = "servers of redis changed places while they were searched";
-                    return Err(Error::new(ErrorKind::Unavailable, what));
-                }
+                (_, Ok(false)) if Instant::now() >= end => return Err(moving()),
                 (_, Ok(false)) => std::thread::sleep(PAUSE),
             }
         }
@@ -150,15 +160,28 @@ impl Redis {
     fn layout(&self, call: Call) -> Result<Layout> {
         let limits = self.limits(call)?;
         let masters = self.topology.masters(limits.until)?;
+        let ask = |master, words: &[&[u8]]| {
+            let mut batch = Batch::new(false);
+            batch.push("", words);
+            let values = Topology::run_at(master, &mut batch, limits)?;
+            checked(master, values.into_iter().next().unwrap_or_default())
+        };
         let mut owners = Vec::new();
-        if self.topology.is_cluster() {
-            for master in &masters {
-                let mut batch = Batch::new(false);
-                batch.push("", &[b"CLUSTER", b"NODES"]);
-                let values = Topology::run_at(master, &mut batch, limits)?;
-                let nodes = checked(master, values.into_iter().next().unwrap_or_default())?;
-                let own = text(Some(&nodes)).into_iter().flat_map(str::lines);
-                owners.extend(own.filter(|line| line.contains("myself")).map(own_slots));
+        for master in &masters {
+            match &self.topology {
+                Topology::One(_) => {}
+                // One that was demoted lists its entries as before.
+                Topology::Sentinel(sentinel) => {
+                    if !wire::says_master(&ask(master, &[b"ROLE"])?) {
+                        sentinel.suspect(master, limits.until);
+                        return Err(moving());
+                    }
+                }
+                Topology::Cluster(_) => {
+                    let nodes = ask(master, &[b"CLUSTER", b"NODES"])?;
+                    let own = text(Some(&nodes)).into_iter().flat_map(str::lines);
+                    owners.extend(own.filter(|line| line.contains("myself")).map(own_slots));
+                }
             }
         }
         Ok(Layout { masters, owners })
@@ -189,6 +212,11 @@ impl Redis {
     }
 }
 
+fn moving() -> Error {
+    let what = "entries of the redis servers moved while they were to be searched";
+    Error::new(ErrorKind::Unavailable, what)
+}
+
 /// The servers and what each says of itself.
 struct Layout {
     masters: Vec<Arc<Server>>,
@@ -208,8 +236,8 @@ impl Layout {
     /// Whether each slot has its place and none is on the move.
     fn is_still(&self) -> bool {
         let moving = self.owners.iter().any(|slots| slots.contains('['));
-        let slots: u32 = self.owners.iter().map(|slots| covered(slots)).sum();
-        self.owners.is_empty() || !moving && slots == u32::from(slot::SLOTS)
+        let slots: u64 = self.owners.iter().map(|slots| covered(slots)).sum();
+        self.owners.is_empty() || !moving && slots == u64::from(slot::SLOTS)
     }
 }
 
@@ -221,13 +249,14 @@ fn own_slots(line: &str) -> String {
 }
 
 /// How many slots such a line names.
-fn covered(own: &str) -> u32 {
+fn covered(own: &str) -> u64 {
     let ranges = own.split(' ').skip(2);
     let counts = ranges.filter_map(|range| match range.split_once('-') {
         Some((first, last)) => {
-            Some(last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+            let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+            Some(u64::from(last.checked_sub(first)?) + 1)
         }
-        None => range.parse::<u32>().ok().map(|_| 1),
+        None => range.parse::<u16>().ok().map(|_| 1),
     });
     counts.sum()
 }
@@ -335,7 +364,7 @@ struct TagRemover<'a> {
 }
 
 impl TagRemover<'_> {
-    /// What to remove if it is still there: placeholders, and entries with all the tags.
+    /// What to remove if it is still there: placeholders, entries with all the tags, and stale ones.
     fn doomed(&self, name: &str, beginning: Bytes) -> Option<u128> {
         let key = self.redis.key_of(name)?;
         let lies = Lies::new(key, beginning, false, None);
@@ -344,7 +373,10 @@ impl TagRemover<'_> {
             Opened::Value(envelope) => {
                 let tags = &envelope.entry.tags;
                 let all = self.tags.iter().all(|tag| tags.contains(tag.as_str()));
-                all.then_some(envelope.write_id)
+                // A stale one may be under a refresh, whose tags nobody knows yet.
+                let soon = wall_ms().saturating_add(SKEW_MS);
+                let stale = envelope.soft.is_some_and(|soft| soft <= soon);
+                (all || stale).then_some(envelope.write_id)
             }
             Opened::Foreign(_) | Opened::Damaged => None,
         }
@@ -355,10 +387,14 @@ impl Visitor for TagRemover<'_> {
     fn page<'n>(&mut self, names: &'n [String]) -> Result<ControlFlow<(), Doomed<'n>>> {
         let mut left: Vec<&str> = names.iter().map(String::as_str).collect();
         // What changed between a look and a removal is looked at again: a load may have been stored.
-        while !left.is_empty() {
+        for _ in 0..MOST_LOOKS {
             left = self.remove(&left)?;
+            if left.is_empty() {
+                return Ok(ControlFlow::Continue(Doomed::default()));
+            }
         }
-        Ok(ControlFlow::Continue(Doomed::default()))
+        let what = "an entry changes faster than it can be removed";
+        Err(Error::new(ErrorKind::Backend, what))
     }
 }
 
@@ -372,14 +408,22 @@ impl TagRemover<'_> {
     fn remove<'n>(&mut self, names: &[&'n str]) -> Result<Vec<&'n str>> {
         let mut batch = Batch::new(self.redis.topology.is_cluster());
         for name in names {
-            // As long as a header with many tags may be; the value may come along.
-            batch.push(name, &[b"GETRANGE", name.as_bytes(), b"0", b"65535"]);
+            let last = (HEAD_BYTES - 1).to_string();
+            batch.push(name, &[b"GETRANGE", name.as_bytes(), b"0", last.as_bytes()]);
         }
         let mut doomed = Vec::new();
         for (name, beginning) in names.iter().zip(self.run(&mut batch)?) {
-            if let Value::BulkString(bytes) = beginning {
-                doomed.extend(self.doomed(name, bytes.into()).map(|id| (*name, id)));
+            let Value::BulkString(mut bytes) = beginning else { continue };
+            if bytes.len() == HEAD_BYTES {
+                // Its tags may be longer than that.
+                batch.clear();
+                batch.push(name, &[b"GET", name.as_bytes()]);
+                match self.run(&mut batch)?.pop() {
+                    Some(Value::BulkString(whole)) => bytes = whole,
+                    _ => continue,
+                }
             }
+            doomed.extend(self.doomed(name, bytes.into()).map(|id| (*name, id)));
         }
         if doomed.is_empty() {
             return Ok(Vec::new());

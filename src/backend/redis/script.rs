@@ -1,5 +1,7 @@
 //! The scripts. Each has one key, so a cluster never refuses it.
 //!
+//! An empty string, which only another program would store, counts as nothing.
+//!
 //! What lies under a key is told by its first 18 bytes: a value of ours with its write id, a
 //! placeholder with its token, or another program's bytes. A script acts only on what the caller
 //! has seen. An answer of 1 means it was done; otherwise it is the beginning of what lies there
@@ -26,8 +28,7 @@ local function set(v, px)
 end
 local function found()
   local h = redis.call('GETRANGE', k, 0, 4095)
-  if h == '' and redis.call('EXISTS', k) == 0 then return false end
-  return h
+  return h ~= '' and h
 end
 ",
                 $code
@@ -57,8 +58,7 @@ pub(super) type Known = LazyLock<Source>;
 pub(super) static ACQUIRE: Known = with_set!(
     "local new, px, seen, over = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local h = redis.call('GETRANGE', k, 0, 17)
-if (h == '' and redis.call('EXISTS', k) == 0) or (seen ~= '' and h == seen)
-   or h == string.sub(new, 1, 18) and string.byte(h) == 193
+if h == '' or h == seen or h == string.sub(new, 1, 18) and string.byte(h) == 193
    or (over == '1' and string.sub(h, 1, 2) == '\\193P') then return set(new, px) end
 return found()"
 );
@@ -68,9 +68,9 @@ return found()"
 pub(super) static SWAP: Known = with_set!(
     "local seen, action = ARGV[1], ARGV[2]
 local last = #seen - 1
-if string.byte(seen) ~= 193 then last = #seen end
+if string.byte(seen) ~= 193 or #seen < 18 then last = #seen end
 local h = redis.call('GETRANGE', k, 0, last)
-if h ~= seen or (h == '' and redis.call('EXISTS', k) == 0) then
+if h ~= seen or h == '' then
   if action == 'SET' and string.byte(ARGV[3]) == 193
      and redis.call('GETRANGE', k, 0, 17) == string.sub(ARGV[3], 1, 18) then return 1 end
   return found()
@@ -86,7 +86,7 @@ return 1"
 pub(super) static PRESENT: Known = with_set!(
     "local action = ARGV[1]
 local h = redis.call('GETRANGE', k, 0, 19)
-if h == '' and redis.call('EXISTS', k) == 0 then return false end
+if h == '' then return false end
 if string.byte(h) == 193 then
   local flags = string.byte(h, 20)
   if string.byte(h, 2) ~= 86 or not flags or flags % 16 >= 4 or flags >= 64 then return found() end
@@ -105,14 +105,14 @@ if redis.call('UNLINK', k) == 0 then return false end
 return h"
 );
 
-/// Adds to a whole number: `by first px`, where `first` is what is stored where nothing lies (empty
-/// if that would be too large). Answers with the number as text after a `+`, with a `!` if there is
+/// Adds to a whole number: `by first px new`, where `first` is the number where nothing lies (empty if
+/// it would be too large), and `new` is what is stored for it then. Answers with the number as text after a `+`, with a `!` if there is
 /// nothing to store, or with what is there.
 pub(super) static ADD: Known = with_set!(
     "local h = redis.call('GETRANGE', k, 0, 17)
-if h == '' and redis.call('EXISTS', k) == 0 or string.sub(h, 1, 2) == '\\193P' then
+if h == '' or string.sub(h, 1, 2) == '\\193P' then
   if ARGV[2] == '' then return '!' end
-  set(ARGV[2], ARGV[3])
+  set(ARGV[4], ARGV[3])
   return '+' .. ARGV[2]
 end
 if string.byte(h) == 193 then return found() end

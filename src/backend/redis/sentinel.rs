@@ -79,7 +79,10 @@ impl Sentinel {
         if let Some(master) = self.known() {
             return Ok(master);
         }
-        let _asking = self.shared.asking.lock();
+        let Some(_asking) = self.shared.asking.try_lock_until(until) else {
+            let what = "the sentinels were still being asked when the time was up";
+            return Err(Error::new(ErrorKind::Timeout, what));
+        };
         if let Some(master) = self.known() {
             return Ok(master);
         }
@@ -186,7 +189,7 @@ impl Shared {
         let say = |stream: &mut Stream, words: &[&[u8]]| {
             let mut batch = Batch::new(false);
             batch.push("", words);
-            let bytes = batch.bytes(&[0], b"");
+            let bytes = batch.bytes(&[0], &[]);
             std::io::Write::write_all(stream, &bytes)
                 .and_then(|()| std::io::Write::flush(stream))
                 .map_err(failed)

@@ -4,7 +4,7 @@
 //! travels together, and each hears its answers. Versions of tags that several jobs ask for travel
 //! once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 use std::vec;
 
@@ -41,11 +41,12 @@ pub(super) struct Answers<'t> {
 impl Answers<'_> {
     /// The next answer; what the server refused is an error.
     pub(super) fn next(&mut self) -> Result<Value> {
-        self.left = self.left.saturating_sub(1);
+        // The answers after these are another job's.
+        self.left = self.left.checked_sub(1).ok_or_else(missing)?;
         match self.replies.next() {
             Some(Ok(Value::ServerError(error))) => Err(wire::refusal(&error)),
             Some(reply) => reply,
-            None => Err(Error::new(ErrorKind::Backend, "an answer is missing")),
+            None => Err(missing()),
         }
     }
 
@@ -74,21 +75,35 @@ impl Answers<'_> {
     }
 }
 
+fn missing() -> Error {
+    Error::new(ErrorKind::Backend, "an answer is missing")
+}
+
 /// What the jobs of a call share.
 pub(super) struct Talk<'r> {
     pub(super) redis: &'r Redis,
     pub(super) batch: Batch,
     pub(super) now_ms: u64,
     round: u32,
-    wanted: Vec<Wanted>,
+    wanted: BTreeMap<Box<str>, Need>,
     tags: HashMap<Box<str>, Fetched>,
 }
 
-/// A tag's version asked for in this round.
-struct Wanted {
-    tag: Box<str>,
-    /// The record is made if there is none, and lives so long.
-    make: Option<Option<Duration>>,
+/// What is to be done about a tag's record beside reading it, in this round.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    Nothing,
+    /// It is to live so long; for ever, if that is not told.
+    Extend(Life),
+    /// The same, and it is made if there is none.
+    Make(Life),
+}
+
+/// A time to live, the longer the greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Life {
+    For(Duration),
+    Ever,
 }
 
 struct Fetched {
@@ -103,31 +118,35 @@ impl<'r> Talk<'r> {
             batch: Batch::new(redis.topology.is_cluster()),
             now_ms: wall_ms(),
             round: 0,
-            wanted: Vec::new(),
+            wanted: BTreeMap::new(),
             tags: HashMap::new(),
         }
     }
 
     /// Asks for a tag's version.
     pub(super) fn want_tag(&mut self, tag: &str) {
-        if !self.wanted.iter().any(|wanted| &*wanted.tag == tag) {
-            self.wanted.push(Wanted { tag: tag.into(), make: None });
-        }
+        self.need(tag, Need::Nothing);
     }
 
     /// The same, and makes the record if there is none, so that it outlives an entry of this life.
     pub(super) fn make_tag(&mut self, tag: &str, entry: Option<Duration>) {
-        let make = Some(tags::life(entry));
-        match self.wanted.iter_mut().find(|wanted| &*wanted.tag == tag) {
-            None => self.wanted.push(Wanted { tag: tag.into(), make }),
-            // The longer life of the two.
-            Some(wanted) => {
-                wanted.make = match (wanted.make, make) {
-                    (Some(Some(a)), Some(Some(b))) => Some(Some(a.max(b))),
-                    (None, make) => make,
-                    _ => Some(None),
-                }
+        self.need(tag, Need::Make(tags::life(entry).map_or(Life::Ever, Life::For)));
+    }
+
+    /// Asks for a tag's version, and makes its record outlive an entry of this life, unless it is known to.
+    pub(super) fn want_tag_for(&mut self, tag: &str, entry: Option<Duration>) {
+        match self.redis.tags.version(tag, entry) {
+            Some(_) => self.want_tag(tag),
+            None => {
+                self.need(tag, Need::Extend(tags::life(entry).map_or(Life::Ever, Life::For)));
             }
+        }
+    }
+
+    fn need(&mut self, tag: &str, need: Need) {
+        match self.wanted.get_mut(tag) {
+            Some(known) => *known = need.max(*known),
+            None => drop(self.wanted.insert(tag.into(), need)),
         }
     }
 
@@ -145,22 +164,23 @@ impl<'r> Talk<'r> {
     }
 
     fn push_tags(&mut self) {
-        for Wanted { tag, make } in &self.wanted {
+        for (tag, need) in &self.wanted {
             let name = tags::name(tag);
             let key = name.as_bytes();
-            if let Some(life) = make {
-                let record = tags::record(tags::fresh());
-                let px = life.map(millis);
-                match &px {
-                    Some(px) => {
-                        let px = px.to_string();
-                        let words: [&[u8]; 6] = [b"SET", key, &record, b"NX", b"PX", px.as_bytes()];
-                        self.batch.push_once(&name, &words);
-                    }
-                    None => self.batch.push_once(&name, &[b"SET", key, &record, b"NX"]),
+            let px = |life: &Life| match life {
+                Life::For(life) => millis(*life).to_string(),
+                Life::Ever => String::new(),
+            };
+            if let Need::Make(life) = need {
+                let (record, px) = (tags::record(tags::fresh()), px(life));
+                let mut words: Vec<&[u8]> = vec![b"SET", key, &record, b"NX"];
+                if !px.is_empty() {
+                    words.extend([&b"PX"[..], px.as_bytes()]);
                 }
-                let px = px.map_or(String::new(), |px| px.to_string());
-                self.batch.call(&script::EXTEND, &name, &[px.as_bytes()]);
+                self.batch.push_once(&name, &words);
+            }
+            if let Need::Make(life) | Need::Extend(life) = need {
+                self.batch.call(&script::EXTEND, &name, &[px(life).as_bytes()]);
             }
             self.batch.push(&name, &[b"GET", key]);
         }
@@ -168,8 +188,12 @@ impl<'r> Talk<'r> {
 
     fn hear_tags(&mut self, replies: Vec<Reply>) {
         let mut replies = replies.into_iter();
-        for Wanted { tag, make } in std::mem::take(&mut self.wanted) {
-            let count = if make.is_some() { 3 } else { 1 };
+        for (tag, need) in std::mem::take(&mut self.wanted) {
+            let (count, life) = match need {
+                Need::Nothing => (1, None),
+                Need::Extend(life) => (2, Some(life)),
+                Need::Make(life) => (3, Some(life)),
+            };
             let mut answers = Answers { replies: &mut replies, left: count };
             let version = (1..count).try_for_each(|_| answers.next().map(drop)).and_then(|()| {
                 let record = answers.bytes()?;
@@ -178,8 +202,11 @@ impl<'r> Talk<'r> {
             answers.skip_rest();
             if let Ok(version) = &version {
                 let memory = &self.redis.tags;
-                match (version, make) {
-                    (Some(version), Some(life)) => memory.note_life(&tag, *version, life),
+                match (version, life) {
+                    (Some(version), Some(Life::For(life))) => {
+                        memory.note_life(&tag, *version, Some(life));
+                    }
+                    (Some(version), Some(Life::Ever)) => memory.note_life(&tag, *version, None),
                     (version, _) => memory.note_version(&tag, *version),
                 }
             }
@@ -187,6 +214,9 @@ impl<'r> Talk<'r> {
         }
     }
 }
+
+/// A job that is not done after so many round trips meets somebody who is always faster.
+const MOST_ROUNDS: u32 = 100;
 
 impl Redis {
     /// Carries out jobs, in rounds, until all are done.
@@ -221,10 +251,17 @@ impl Redis {
                 (index, start) = (index + 1, end);
                 !done
             });
-            if !open.is_empty() && Instant::now() >= limits.until {
-                let late = Error::new(ErrorKind::Timeout, "the deadline of the call has passed");
-                open.drain(..).for_each(|job| job.fail(late.clone()));
+            if open.is_empty() {
+                return;
             }
+            let why = if Instant::now() >= limits.until {
+                Error::new(ErrorKind::Timeout, "the deadline of the call has passed")
+            } else if talk.round >= MOST_ROUNDS {
+                Error::new(ErrorKind::Backend, "the entry changes faster than it can be changed")
+            } else {
+                continue;
+            };
+            open.drain(..).for_each(|job| job.fail(why.clone()));
         }
     }
 }
@@ -252,7 +289,8 @@ pub(super) enum Standing {
 impl Lies {
     /// From all of the bytes, or from their beginning only.
     pub(super) fn new(key: &str, bytes: Bytes, whole: bool, left_ms: Option<i64>) -> Self {
-        let opened = if whole { envelope::open(key, &bytes) } else { envelope::open_head(&bytes) };
+        let opened =
+            if whole { envelope::open(key, &bytes) } else { envelope::open_head(key, &bytes) };
         let seen =
             if bytes.first() == Some(&0xC1) { bytes.slice(..bytes.len().min(18)) } else { bytes };
         Self { opened, seen, left_ms }
@@ -269,12 +307,9 @@ impl Lies {
         self.envelope().map_or(Tags::NONE, |envelope| envelope.entry.tags.clone())
     }
 
-    /// Asks for the tags not yet read in this call. Whether there are any.
-    pub(super) fn want_tags(&self, talk: &mut Talk<'_>) -> bool {
-        let tags = self.tags();
-        let unread: Vec<&str> = tags.iter().filter(|tag| talk.tag(tag).is_none()).collect();
-        unread.iter().for_each(|tag| talk.want_tag(tag));
-        !unread.is_empty()
+    /// Asks for the versions of its tags.
+    pub(super) fn want_tags(&self, talk: &mut Talk<'_>) {
+        self.tags().iter().for_each(|tag| talk.want_tag(tag));
     }
 
     /// Whether all tags were read in this call.

@@ -44,12 +44,6 @@ pub(super) enum Topology {
     Cluster(Cluster),
 }
 
-/// Where a command goes.
-pub(super) struct Route {
-    pub(super) server: Arc<Server>,
-    pub(super) asking: bool,
-}
-
 /// What becomes of a command after an answer.
 enum Verdict {
     Final,
@@ -66,19 +60,14 @@ impl Topology {
 
     /// Carries out the commands of a batch, each where its slot lives. One answer each.
     pub(super) fn run(&self, batch: &mut Batch, limits: Limits, replicas: bool) -> Vec<Reply> {
-        let count = batch.len();
-        let mut replies: Vec<Option<Reply>> = (0..count).map(|_| None).collect();
-        let mut todo: Vec<usize> = (0..count).collect();
+        let mut replies: Vec<Option<Reply>> = (0..batch.len()).map(|_| None).collect();
+        let mut todo: Vec<usize> = (0..batch.len()).collect();
         let mut asked: BTreeMap<usize, Endpoint> = BTreeMap::new();
         let mut waited = 0;
-        for _ in 0..DETOURS {
-            let mut parts = match self.parts(batch, &todo, &asked, limits, replicas) {
-                Ok(parts) => parts,
-                Err(error) => {
-                    todo.iter().for_each(|index| replies[*index] = Some(Err(error.clone())));
-                    break;
-                }
-            };
+        for turn in 0..DETOURS {
+            // A replica that does not answer as it should leaves it to the master.
+            let replicas = replicas && turn == 0;
+            let mut parts = self.parts(batch, &todo, &asked, limits, replicas, &mut replies);
             wire::exchange(batch, &mut parts, limits);
             (todo, asked) = (Vec::new(), BTreeMap::new());
             let mut later = false;
@@ -116,6 +105,7 @@ impl Topology {
         replies.into_iter().map(|reply| reply.unwrap_or_else(unanswered)).collect()
     }
 
+    /// Which commands go where. For those that go nowhere the answer is the reason.
     fn parts(
         &self,
         batch: &Batch,
@@ -123,36 +113,45 @@ impl Topology {
         asked: &BTreeMap<usize, Endpoint>,
         limits: Limits,
         replicas: bool,
-    ) -> Result<Vec<Part>> {
-        let part = |server, commands: Vec<usize>, asking| {
-            let replies = Vec::with_capacity(commands.len());
-            Part { server, commands, asking, replies }
-        };
+        replies: &mut [Option<Reply>],
+    ) -> Vec<Part> {
+        let all_to = |server| vec![Part::new(server, todo.to_vec())];
         let cluster = match self {
-            Self::One(server) => return Ok(vec![part(server.clone(), todo.to_vec(), false)]),
-            Self::Sentinel(sentinel) => {
-                return Ok(vec![part(sentinel.master(limits.until)?, todo.to_vec(), false)]);
-            }
+            Self::One(server) => return all_to(server.clone()),
+            Self::Sentinel(sentinel) => match sentinel.master(limits.until) {
+                Ok(master) => return all_to(master),
+                Err(error) => {
+                    todo.iter().for_each(|index| replies[*index] = Some(Err(error.clone())));
+                    return Vec::new();
+                }
+            },
             Self::Cluster(cluster) => cluster,
         };
         let mut parts: Vec<Part> = Vec::new();
         for &index in todo {
-            let Route { server, asking } = match asked.get(&index) {
-                Some(endpoint) => Route { server: cluster.server_at(endpoint), asking: true },
-                None => Route {
-                    server: cluster.owner(batch.slot(index), limits.until, replicas)?,
-                    asking: false,
-                },
+            let asking = asked.get(&index);
+            let server = match asking {
+                Some(endpoint) => Ok(cluster.server_at(endpoint)),
+                None => cluster.owner(batch.slot(index), limits.until, replicas),
             };
-            let same = parts
-                .iter_mut()
-                .find(|part| part.asking == asking && Arc::ptr_eq(&part.server, &server));
-            match same {
-                Some(part) => part.commands.push(index),
-                None => parts.push(part(server, vec![index], asking)),
+            let server = match server {
+                Ok(server) => server,
+                Err(error) => {
+                    replies[index] = Some(Err(error));
+                    continue;
+                }
+            };
+            let known = parts.iter().position(|part| Arc::ptr_eq(&part.server, &server));
+            let at = known.unwrap_or_else(|| {
+                parts.push(Part::new(server, Vec::new()));
+                parts.len() - 1
+            });
+            parts[at].commands.push(index);
+            if asking.is_some() {
+                parts[at].asking.push(index);
             }
         }
-        Ok(parts)
+        parts
     }
 
     fn judge(
@@ -167,7 +166,7 @@ impl Topology {
             Ok(Value::ServerError(error)) => error,
             Ok(_) => return Verdict::Final,
             Err(lost) => {
-                let moved = self.suspect(server, limits.until);
+                let moved = self.has_moved(server, batch.slot(index), limits.until);
                 return match lost {
                     Lost::NotSent(error) if moved && error.kind() != ErrorKind::Denied => {
                         Verdict::Elsewhere(None)
@@ -184,6 +183,7 @@ impl Topology {
             ("MOVED", Self::Cluster(cluster)) => match redirection(error, server) {
                 Some((slot, endpoint)) => {
                     cluster.moved(slot, &endpoint);
+                    cluster.suspect(limits.until);
                     Verdict::Elsewhere(None)
                 }
                 None => Verdict::Final,
@@ -194,19 +194,22 @@ impl Topology {
             },
             ("TRYAGAIN", Self::Cluster(_)) => Verdict::Later,
             ("CLUSTERDOWN" | "READONLY", Self::Cluster(_)) | ("READONLY", Self::Sentinel(_)) => {
-                self.suspect(server, limits.until);
+                self.has_moved(server, batch.slot(index), limits.until);
                 Verdict::Later
             }
             _ => Verdict::Final,
         }
     }
 
-    /// A server does not answer as it should: whether another one may have its place now.
-    fn suspect(&self, server: &Arc<Server>, until: Instant) -> bool {
+    /// A server does not answer as it should: whether another one has its place now.
+    fn has_moved(&self, server: &Arc<Server>, slot: u16, until: Instant) -> bool {
         match self {
             Self::One(_) => false,
             Self::Sentinel(sentinel) => sentinel.suspect(server, until),
-            Self::Cluster(cluster) => cluster.suspect(until),
+            Self::Cluster(cluster) => {
+                cluster.suspect(until);
+                !cluster.is_owner(slot, server)
+            }
         }
     }
 
@@ -236,9 +239,7 @@ impl Topology {
     ) -> Result<Vec<Value>> {
         loop {
             let commands: Vec<usize> = (0..batch.len()).collect();
-            let replies = Vec::with_capacity(commands.len());
-            let part = Part { server: server.clone(), commands, asking: false, replies };
-            let mut parts = [part];
+            let mut parts = [Part::new(server.clone(), commands)];
             wire::exchange(batch, &mut parts, limits);
             let [part] = parts;
             let got: Result<Vec<Value>, Lost> = part.replies.into_iter().collect();

@@ -112,7 +112,10 @@ fn endpoint(host: &str, otherwise: u16) -> Result<Endpoint> {
     let (host, port) = match host.strip_prefix('[') {
         Some(six) => {
             let (host, port) = six.split_once(']').ok_or_else(|| bad("a bracket is not closed"))?;
-            (host, port.strip_prefix(':').unwrap_or(port))
+            match port.strip_prefix(':') {
+                None if !port.is_empty() => return Err(bad("a colon is missing before a port")),
+                port => (host, port.unwrap_or_default()),
+            }
         }
         None => host.split_once(':').unwrap_or((host, "")),
     };
@@ -219,6 +222,7 @@ mod tests {
             "redis+cluster://h/1",
             "redis+ring://h",
             "redis://[::1",
+            "redis://[::1]6379",
         ] {
             let Err(error) = parse(url) else { panic!("{url}") };
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url}");

@@ -95,7 +95,7 @@ impl Protocol for Hello {
         let mut parser = Parser::new();
         let all: Vec<usize> = (0..batch.len()).collect();
         let failed = |error| net::failed("redis", node, error);
-        stream.write_all(&batch.bytes(&all, b"")).map_err(failed)?;
+        stream.write_all(&batch.bytes(&all, &[])).map_err(failed)?;
         stream.flush().map_err(failed)?;
         let mut asked = Vec::new();
         for index in all {
@@ -105,7 +105,7 @@ impl Protocol for Hello {
                 continue;
             }
             if let Value::ServerError(error) = &reply {
-                return Err(unwelcome(node, error, &batch.bytes(&[index], b"")));
+                return Err(unwelcome(node, error, &batch.bytes(&[index], &[])));
             }
             let is_role = matches!(reply, Value::Array(_));
             if self.role == Role::Master && is_role && !says_master(&reply) {
@@ -133,15 +133,20 @@ impl Protocol for Hello {
 
 /// Why a server did not take our greeting.
 fn unwelcome(node: &Endpoint, error: &redis::ServerError, said: &[u8]) -> Error {
-    let error = refused(node, error);
     let login = said.windows(6).any(|word| word == b"\nAUTH\r");
-    if login && error.kind() == ErrorKind::Backend {
-        return Error::with_source(ErrorKind::Denied, error.to_string(), error);
+    let refused = refused(node, error);
+    if !login {
+        return refused;
     }
-    error
+    // What a server says of a login may repeat it.
+    let kind = match refused.kind() {
+        ErrorKind::Backend => ErrorKind::Denied,
+        kind => kind,
+    };
+    Error::new(kind, format!("redis {node} refuses the login: {}", error.code()))
 }
 
-fn says_master(role: &Value) -> bool {
+pub(super) fn says_master(role: &Value) -> bool {
     matches!(role, Value::Array(role) if text(role.first()) == Some("master"))
 }
 
@@ -204,6 +209,10 @@ pub(super) fn refusal(error: &redis::ServerError) -> Error {
         "READONLY" | "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK"
         | "NOREPLICAS" | "MISCONF" | "BUSY" | "UNBLOCKED" => ErrorKind::Unavailable,
         "ERR" if detail.contains("max number of clients") => ErrorKind::Unavailable,
+        // As servers before 7 tell what went wrong in a script.
+        "ERR" if detail.contains("OOM command not allowed") => ErrorKind::Full,
+        "ERR" if detail.contains("WRONGTYPE") => ErrorKind::WrongType,
+        "ERR" if detail.contains("READONLY") => ErrorKind::Unavailable,
         _ => ErrorKind::Backend,
     };
     Error::new(kind, format!("redis says {} {detail}", error.code()))
@@ -237,16 +246,23 @@ pub(super) struct Part {
     pub(super) server: Arc<Server>,
     /// Indices into the batch.
     pub(super) commands: Vec<usize>,
-    /// Each is preceded by `ASKING`.
-    pub(super) asking: bool,
+    /// Those of them that are preceded by `ASKING`.
+    pub(super) asking: Vec<usize>,
     pub(super) replies: Vec<Result<Value, Lost>>,
+}
+
+impl Part {
+    pub(super) fn new(server: Arc<Server>, commands: Vec<usize>) -> Self {
+        let replies = Vec::with_capacity(commands.len());
+        Self { server, commands, asking: Vec::new(), replies }
+    }
 }
 
 /// A part under way.
 struct Going<'p> {
     line: Option<Line<'p, Hello>>,
     commands: &'p [usize],
-    asking: bool,
+    asking: &'p [usize],
     replies: &'p mut Vec<Result<Value, Lost>>,
     /// So many commands are written.
     written: usize,
@@ -280,8 +296,15 @@ impl Limits {
 pub(super) fn exchange(batch: &Batch, parts: &mut [Part], limits: Limits) {
     // Always in the same order: two calls that wait for each other's connections end.
     parts.sort_by(|a, b| a.server.endpoint().cmp(b.server.endpoint()));
-    let mut going: Vec<Going<'_>> =
-        parts.iter_mut().map(|part| Going::start(part, limits.until)).collect();
+    let mut left = parts.len();
+    let start = |part| {
+        left -= 1;
+        // One server that does not let us in leaves the others some time.
+        let now = Instant::now();
+        let time = limits.until.saturating_duration_since(now);
+        Going::start(part, now + if left == 0 { time } else { time / 2 })
+    };
+    let mut going: Vec<Going<'_>> = parts.iter_mut().map(start).collect();
     let first_try = limits.first_try();
     while going.iter().any(|part| part.line.is_some()) {
         for part in &mut going {
@@ -296,8 +319,7 @@ pub(super) fn exchange(batch: &Batch, parts: &mut [Part], limits: Limits) {
 impl<'p> Going<'p> {
     fn start(part: &'p mut Part, until: Instant) -> Self {
         let Part { server, commands, asking, replies } = part;
-        let mut going =
-            Self { line: None, commands, asking: *asking, replies, written: 0, ended: false };
+        let mut going = Self { line: None, commands, asking, replies, written: 0, ended: false };
         match server.line(until) {
             Ok(line) => going.line = Some(line),
             Err(error) => going.give_up(&error),
@@ -316,9 +338,13 @@ impl<'p> Going<'p> {
         self.replies.extend((0..self.commands.len() - answered).map(|index| Err(lost(index))));
     }
 
-    fn fail(&mut self, error: &Error) {
-        if let Some(line) = self.line.take() {
-            line.failed(error);
+    /// `waited`: it had the time to answer.
+    fn fail(&mut self, error: &Error, waited: bool) {
+        match self.line.take() {
+            Some(line) if waited => line.failed(error),
+            // Another server used the time up.
+            Some(line) => line.abandon(),
+            None => {}
         }
         self.give_up(error);
     }
@@ -340,14 +366,14 @@ impl<'p> Going<'p> {
         }
         let from = self.replies.len();
         self.written = self.chunk(batch, from);
+        let waited = Instant::now() < first_try;
         if let Err(error) = self.send(batch, from, first_try) {
-            self.again_or_fail(batch, from, error, limits);
+            self.again_or_fail(batch, from, error, limits, waited);
         }
     }
 
     fn send(&mut self, batch: &Batch, from: usize, until: Instant) -> Result<()> {
-        let before: &[u8] = if self.asking { b"*1\r\n$6\r\nASKING\r\n" } else { b"" };
-        let bytes = batch.bytes(&self.commands[from..self.written], before);
+        let bytes = batch.bytes(&self.commands[from..self.written], self.asking);
         let Some(line) = &mut self.line else { return Ok(()) };
         let failed = |error, node: &Endpoint| net::failed("redis", node, error);
         let node = line.endpoint().clone();
@@ -358,15 +384,16 @@ impl<'p> Going<'p> {
 
     fn read(&mut self, batch: &Batch, first_try: Instant, limits: Limits) {
         let from = self.replies.len();
+        let waited = Instant::now() < first_try;
         if let Err(error) = self.receive(first_try) {
             // Nothing of this chunk was answered: it may have met a connection that was dead.
             if self.replies.len() == from {
-                self.again_or_fail(batch, from, error, limits);
+                self.again_or_fail(batch, from, error, limits, waited);
                 if let Err(error) = self.receive(limits.until) {
-                    self.fail(&error);
+                    self.fail(&error, true);
                 }
             } else {
-                self.fail(&error);
+                self.fail(&error, waited);
             }
         }
         if self.replies.len() < self.commands.len() {
@@ -384,7 +411,7 @@ impl<'p> Going<'p> {
         let node = line.endpoint().clone();
         let link = line.link(until)?;
         while self.replies.len() < self.written {
-            if self.asking {
+            if self.asking.contains(&self.commands[self.replies.len()]) {
                 let asked = link.session.parse_value(&mut link.stream);
                 asked.map_err(|error| broken(&node, error))?;
             }
@@ -398,17 +425,24 @@ impl<'p> Going<'p> {
 
     /// Sends a chunk once more, if it may be: on another connection where this one had been idle,
     /// or late if that is wanted.
-    fn again_or_fail(&mut self, batch: &Batch, from: usize, error: Error, limits: Limits) {
+    fn again_or_fail(
+        &mut self,
+        batch: &Batch,
+        from: usize,
+        error: Error,
+        limits: Limits,
+        waited: bool,
+    ) {
         let Some(line) = &mut self.line else { return };
         let late = error.kind() == ErrorKind::Timeout;
         let may = if late { limits.retry_late } else { line.reused };
         let once = self.commands[from..self.written].iter().any(|index| batch.is_once(*index));
         if !may || once || Instant::now() >= limits.until {
-            return self.fail(&error);
+            return self.fail(&error, waited);
         }
         let again = line.reconnect(limits.until);
         if let Err(error) = again.and_then(|()| self.send(batch, from, limits.until)) {
-            self.fail(&error);
+            self.fail(&error, true);
         }
     }
 }

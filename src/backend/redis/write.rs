@@ -13,7 +13,9 @@ use super::talk::{
 };
 use crate::backend::envelope::{self, Envelope, Opened};
 use crate::backend::remote::stored;
-use crate::backend::{Change, CodecId, Entry, Life, NotDone, Packing, Token, When, Write, Wrote};
+use crate::backend::{
+    Cause, Change, CodecId, Entry, Life, NotDone, Packing, Token, When, Write, Wrote,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::number;
 
@@ -136,17 +138,15 @@ impl<'a> Writing<'a> {
                 self.versions = versions;
                 return Ok(self.with_tags());
             }
-            (When::Version(_), _) if self.looks_first() => return Ok(State::Look),
-            (When::Version(_), Change::Expire(_) | Change::Add { .. }) => return Ok(State::Look),
-            (When::Absent, _) | (When::Present | When::Lease(_), Change::Add { .. }) => {
+            (When::Version(_), Change::Remove) if self.looks_first() => return Ok(State::Look),
+            (When::Version(_), Change::Expire(_)) | (When::Present, Change::Remove) => {
+                return Ok(State::Look);
+            }
+            (When::Absent, _)
+            | (When::Present | When::Version(_) | When::Lease(_), Change::Add { .. })
+            | (When::Lease(_), Change::Expire(_))
+            | (When::Always | When::Present | When::Version(_), Change::Release) => {
                 return Err(Error::unsupported("redis", "this change under this condition"));
-            }
-            (When::Lease(_), Change::Expire(_)) => {
-                return Err(Error::unsupported("redis", "a new end under a lease"));
-            }
-            (When::Always | When::Present, Change::Release) => {
-                *self.out = Wrote::Not(NotDone::Overtaken);
-                return Ok(State::Done);
             }
             _ => {}
         }
@@ -174,6 +174,12 @@ impl<'a> Writing<'a> {
         Some(seal(self.key, entry, life, &self.versions, self.write_id, talk.now_ms))
     }
 
+    /// A new counter as stored.
+    fn counter(&self, talk: &Talk<'_>, number: String, life: &Life) -> Sealed {
+        let entry = Entry::new(number, CodecId::INT);
+        seal(self.key, &entry, life, &[], self.write_id, talk.now_ms)
+    }
+
     fn ask_tags_now(&self, talk: &mut Talk<'_>) {
         if let Some((entry, _)) = self.put() {
             entry.tags.iter().for_each(|tag| talk.want_tag(tag));
@@ -181,7 +187,7 @@ impl<'a> Writing<'a> {
     }
 
     fn ask_store(&self, talk: &mut Talk<'_>) {
-        let Some(Sealed { bytes, px, .. }) = self.seal(talk) else { return };
+        let Some(Sealed { bytes, px, id }) = self.seal(talk) else { return };
         let (name, px) = (&*self.stored, px.as_bytes());
         match self.when {
             When::Always => {
@@ -199,7 +205,17 @@ impl<'a> Writing<'a> {
             }
             When::Lease(lease) => {
                 talk.batch.call(&script::SWAP, name, &[&head(lease.id), b"SET", &bytes, px]);
-                self.ask_unguard(talk);
+            }
+        }
+        if id.is_none() && !matches!(self.when, When::Always) {
+            // Sent again a bare number would not know itself for what was stored.
+            talk.batch.not_again();
+        }
+        if let When::Lease(_) = self.when {
+            self.ask_unguard(talk);
+            // The records were made before anybody knew how long the entry would live.
+            if let Some((entry, life)) = self.put() {
+                entry.tags.iter().for_each(|tag| talk.want_tag_for(tag, life.hard));
             }
         }
         self.ask_tags_now(talk);
@@ -255,11 +271,16 @@ impl<'a> Writing<'a> {
         if !lies.can_be_judged(talk) {
             return Ok(self.go(State::Judge(lies)));
         }
-        self.judge(talk, lies)
+        self.judge(talk, lies, false)
     }
 
-    fn judge(&mut self, talk: &Talk<'_>, lies: Lies) -> Result<bool> {
+    /// Decides what to do about what lies there. `after`: its tags were read after it was.
+    fn judge(&mut self, talk: &Talk<'_>, lies: Lies, after: bool) -> Result<bool> {
         let standing = lies.standing(talk)?;
+        if standing == Standing::Dead(Cause::Invalidated) && !after {
+            // Its tags may have been read before it was: it may be newer than they, and alive.
+            return Ok(self.go(State::Judge(lies)));
+        }
         let there = standing == Standing::Fresh;
         if let (true, Change::Add { by, from, .. }) = (there, self.change) {
             // What is no number is left alone.
@@ -308,6 +329,7 @@ impl<'a> Writing<'a> {
             }
             Change::Expire(life) => {
                 let (new, px) = moved_end(self.key, lies, *life, talk.now_ms);
+                lies.tags().iter().for_each(|tag| talk.want_tag_for(tag, *life));
                 match new {
                     Some(new) => {
                         let args: [&[u8]; 4] = [seen, b"SET", &new, px.as_bytes()];
@@ -334,7 +356,8 @@ impl<'a> Writing<'a> {
                     }
                     _ => {
                         let first = number::add(None, *from, *by).unwrap_or_default();
-                        (first.to_string().into_bytes(), px(life))
+                        let Sealed { bytes, px, .. } = self.counter(talk, first.to_string(), life);
+                        (bytes, px)
                     }
                 };
                 talk.batch.call_once(&script::SWAP, name, &[seen, b"SET", &new, px.as_bytes()]);
@@ -441,10 +464,15 @@ impl<'a> Writing<'a> {
                 self.ask_unguard(talk);
             }
             (When::Lease(lease), Change::Release) => {
-                if !is_of_value(lease.id) {
+                // Whether it was overtaken, those who joined the load want to know.
+                if is_of_value(lease.id) {
+                    talk.batch.push(name, &[b"GETRANGE", name.as_bytes(), b"0", b"17"]);
+                } else {
                     talk.batch.call(&script::SWAP, name, &[&head(lease.id), b"UNLINK"]);
                 }
                 self.ask_unguard(talk);
+                let seen = lease.seen.as_deref().unwrap_or_default();
+                seen.iter().for_each(|(tag, _)| talk.want_tag(tag));
             }
             (_, Change::Remove) => {
                 talk.batch.call(&script::DELETE, name, &[]);
@@ -461,8 +489,9 @@ impl<'a> Writing<'a> {
             }
             (_, Change::Add { by, from, life }) => {
                 let first = from.checked_add(*by).map_or(String::new(), |sum| sum.to_string());
-                let (by, px) = (by.to_string(), px(life));
-                let args: [&[u8]; 3] = [by.as_bytes(), first.as_bytes(), px.as_bytes()];
+                let Sealed { bytes, px, .. } = self.counter(talk, first.clone(), life);
+                let by = by.to_string();
+                let args: [&[u8]; 4] = [by.as_bytes(), first.as_bytes(), px.as_bytes(), &bytes];
                 talk.batch.call_once(&script::ADD, name, &args);
             }
             _ => {}
@@ -475,16 +504,28 @@ impl<'a> Writing<'a> {
                 None => self.finish(Wrote::Done(None)),
                 Some(there) => self.not(changed_or_absent(there.as_ref())),
             }),
-            (When::Lease(lease), Change::Release) if is_of_value(lease.id) => {
-                answers.next()?;
-                Ok(self.finish(Wrote::Done(None)))
+            (When::Lease(lease), Change::Release) => {
+                let held = if is_of_value(lease.id) {
+                    answers.bytes()?.is_some_and(|there| *there == head(lease.id))
+                } else {
+                    answers.done()?.is_none()
+                };
+                let mut same = true;
+                for (tag, version) in lease.seen.as_deref().unwrap_or_default() {
+                    same &= talk.tag_now(tag)? == Some(*version);
+                }
+                Ok(match held && same {
+                    true => self.finish(Wrote::Done(None)),
+                    false => self.not(NotDone::Overtaken),
+                })
             }
             (When::Lease(_), _) => Ok(match answers.done()? {
                 None => self.finish(Wrote::Done(None)),
                 Some(_) => self.not(NotDone::Overtaken),
             }),
             (_, Change::Remove) => {
-                let Some(there) = answers.bytes()? else { return Ok(self.not(NotDone::Absent)) };
+                let there = answers.bytes()?.filter(|there| !there.is_empty());
+                let Some(there) = there else { return Ok(self.not(NotDone::Absent)) };
                 let lies = Lies::new(self.key, there, false, None);
                 if lies.can_be_judged(talk) {
                     return Ok(self.removed(talk, &lies));
@@ -518,9 +559,7 @@ impl<'a> Writing<'a> {
         talk.redis.tags.note_tags(self.key, &crate::Tags::NONE);
         match lies.standing(talk) {
             Ok(Standing::Loading | Standing::Stale) => self.not(NotDone::Absent),
-            Ok(Standing::Dead(cause)) if cause != crate::Cause::Corrupt => {
-                self.not(NotDone::Absent)
-            }
+            Ok(Standing::Dead(cause)) if cause != Cause::Corrupt => self.not(NotDone::Absent),
             _ => self.finish(Wrote::Done(None)),
         }
     }
@@ -528,7 +567,7 @@ impl<'a> Writing<'a> {
     fn hear_look(&mut self, talk: &mut Talk<'_>, answers: &mut Answers<'_>) -> Result<bool> {
         let bytes = answers.bytes()?;
         let left_ms = super::wire::number(Some(&answers.next()?));
-        let Some(bytes) = bytes else {
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
             return Ok(match (self.when, self.change) {
                 (When::Absent, _) | (When::Always, Change::Add { .. }) => self.go(State::Begin),
                 _ => self.not(NotDone::Absent),
@@ -545,6 +584,10 @@ impl<'a> Writing<'a> {
         {
             // The server could not add to it: says why. If we can, it was changed since.
             number::add(Some(entry), *from, *by)?;
+            if entry.codec != CodecId::INT {
+                let what = "the stored value is not a whole number as Redis writes it";
+                return Err(Error::new(ErrorKind::WrongType, what));
+            }
             return Ok(self.go(State::Begin));
         }
         self.judge_or_ask(talk, lies)
@@ -562,7 +605,7 @@ impl<'a> Writing<'a> {
                 Some(_) => Ok(self.finish(Wrote::Done(None))),
             },
             State::Look => self.hear_look(talk, answers),
-            State::Judge(lies) => self.judge(talk, lies),
+            State::Judge(lies) => self.judge(talk, lies, true),
             State::Act(lies, standing) => self.hear_act(&lies, &standing, talk, answers),
             State::Once => self.hear_once(talk, answers),
             State::Removed(lies) => Ok(self.removed(talk, &lies)),
@@ -599,21 +642,35 @@ impl Job for Writing<'_> {
                 talk.redis.tags.tags_of(self.key).iter().for_each(|tag| talk.want_tag(tag));
                 self.ask_tags_now(talk);
             }
-            State::Judge(lies) | State::Removed(lies) => {
-                lies.want_tags(talk);
-            }
+            State::Judge(lies) | State::Removed(lies) => lies.want_tags(talk),
             State::Act(lies, standing) => self.ask_act(talk, lies, standing),
             State::Once => self.ask_once(talk),
-            State::Drop(_) => talk.batch.push(name, &[b"UNLINK", key]),
+            State::Drop(_) => match self.when {
+                When::Always | When::Present => talk.batch.push(name, &[b"UNLINK", key]),
+                When::Version(Token { id, .. }) => {
+                    talk.batch.call(&script::SWAP, name, &[&head(*id), b"UNLINK"]);
+                }
+                When::Lease(lease) => {
+                    talk.batch.call(&script::SWAP, name, &[&head(lease.id), b"UNLINK"]);
+                }
+                When::Absent => {}
+            },
             State::Begin | State::Done => {}
         }
     }
 
     fn hear(&mut self, talk: &mut Talk<'_>, answers: &mut Answers<'_>) -> bool {
-        let stores = matches!(self.state, State::Store | State::Restore);
+        let stores = self.put().is_some() && !matches!(self.state, State::Drop(_));
         match self.hear_or_fail(talk, answers) {
             Ok(done) => done,
-            Err(error) if stores && error.kind() == ErrorKind::Full => self.go(State::Drop(error)),
+            // The older value does not stay because there is no room for the newer one.
+            Err(error)
+                if stores
+                    && error.kind() == ErrorKind::Full
+                    && !matches!(self.when, When::Absent) =>
+            {
+                self.go(State::Drop(error))
+            }
             Err(error) => self.finish(Wrote::Failed(error)),
         }
     }
@@ -624,8 +681,9 @@ impl Job for Writing<'_> {
 }
 
 fn changed_or_absent(there: Option<&Bytes>) -> NotDone {
-    match there.map(envelope::open_head) {
-        None | Some(Opened::Placeholder(_)) => NotDone::Absent,
+    match there {
+        None => NotDone::Absent,
+        Some(there) if there.starts_with(&envelope::placeholder(0)[..2]) => NotDone::Absent,
         Some(_) => NotDone::Changed,
     }
 }

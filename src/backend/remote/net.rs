@@ -61,7 +61,8 @@ enum Layer {
 impl Stream {
     /// Connects until `until`, or for as long as is set if that is sooner.
     pub(crate) fn connect(endpoint: &Endpoint, net: &Net, until: Instant) -> io::Result<Self> {
-        let until = until.min(Instant::now() + net.connect_timeout);
+        let soon = Instant::now().checked_add(net.connect_timeout);
+        let until = soon.map_or(until, |soon| soon.min(until));
         let (host, socket) = match endpoint {
             Endpoint::Unix(path) => (None, Socket::Unix(connect_unix(path, until)?)),
             Endpoint::Tcp { host, port } => {
@@ -189,7 +190,9 @@ impl Bounded {
         Self { socket, until, read_limit: Duration::ZERO, write_limit: Duration::ZERO }
     }
 
-    /// Does something that may block again and again until it does not run into the limit.
+    /// Does something that may block again and again until it does not run into the limit. When the
+    /// time is up it is still done if that takes no waiting: another server may have used the time
+    /// up while the answer of this one was already here.
     fn bounded(
         &mut self,
         mut attempt: impl FnMut(&mut Self) -> io::Result<usize>,
@@ -198,7 +201,15 @@ impl Bounded {
         loop {
             let left = self.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
+                self.socket.set_nonblocking(true)?;
+                let done = attempt(self);
+                self.socket.set_nonblocking(false)?;
+                return match done {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        Err(io::ErrorKind::TimedOut.into())
+                    }
+                    done => done,
+                };
             }
             limit(self, left)?;
             match attempt(self) {

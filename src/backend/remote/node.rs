@@ -151,6 +151,12 @@ impl<P: Protocol> Node<P> {
         (state.connections, state.idle_connections)
     }
 
+    /// Closes the connections nobody is using.
+    pub(crate) fn close(&self) {
+        let idle: Vec<_> = std::iter::from_fn(|| self.pool.try_get()).collect();
+        idle.into_iter().for_each(|mut slot| slot.close());
+    }
+
     /// A connection that seems alive.
     pub(crate) fn line(&self, until: Instant) -> Result<Line<'_, P>> {
         if until <= Instant::now() {
@@ -217,8 +223,9 @@ impl<P: Protocol> Line<'_, P> {
             }
             Err(error) => {
                 // A server that refuses us is not down.
-                if error.kind() != ErrorKind::Denied {
-                    self.node.down.failed(&error, true);
+                match error.kind() {
+                    ErrorKind::Denied => self.node.down.over(),
+                    _ => self.node.down.failed(&error, true),
                 }
                 Err(error)
             }
@@ -260,6 +267,11 @@ impl<P: Protocol> Line<'_, P> {
         self.node.down.failed(error, false);
     }
 
+    /// It was not waited for: the connection is closed, and nothing is held against the server.
+    pub(crate) fn abandon(mut self) {
+        self.slot.close();
+    }
+
     /// The server answered, but said something after which the connection is not used again.
     pub(crate) fn hang_up(mut self) {
         self.slot.close();
@@ -294,6 +306,7 @@ struct Pause {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+const LONGEST_TRIAL: Duration = Duration::from_millis(800);
 const LATE_IN_A_ROW: u32 = 3;
 
 impl Down {
@@ -307,8 +320,8 @@ impl Down {
         if now < pause.until {
             return Err(pause.error.clone());
         }
-        // This caller tries; the others wait for what it finds.
-        pause.until = until.max(now + pause.length);
+        // This caller tries; the others wait for what it finds, but not for long.
+        pause.until = until.min(now + LONGEST_TRIAL).max(now + pause.length);
         Ok(())
     }
 

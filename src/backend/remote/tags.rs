@@ -91,11 +91,18 @@ impl Memory {
         match version {
             None => self.versions.forget(tag),
             Some(version) => {
-                let known = self.versions.get(tag);
+                // Another version may be that of another record, with a life of its own.
+                let known = self.versions.get(tag).filter(|known| known.version == version);
                 let until = known.and_then(|known| known.until);
                 self.versions.put(tag, Known { version, until });
             }
         }
+    }
+
+    /// We gave a record another version and left it its life.
+    pub(crate) fn note_renewed(&self, tag: &str, version: u64) {
+        let until = self.versions.get(tag).and_then(|known| known.until);
+        self.versions.put(tag, Known { version, until });
     }
 
     /// The record lives so long at least: for ever, if `None`.
@@ -139,8 +146,10 @@ mod tests {
         assert_eq!(memory.version("t", Some(DAY * 2)), None);
         assert_eq!(memory.version("t", None), None);
         memory.note_life("t", 1, None);
-        memory.note_version("t", Some(2));
+        memory.note_renewed("t", 2);
         assert_eq!(memory.version("t", None), Some(2));
+        memory.note_version("t", Some(3));
+        assert_eq!(memory.version("t", hour), None, "another record, perhaps");
         memory.note_version("t", None);
         assert_eq!(memory.version("t", hour), None);
     }
