@@ -500,3 +500,195 @@ fn health_tells_what_weakens_the_promises() {
     assert!(!health.is_up());
     assert_eq!(health.error.unwrap().kind(), ErrorKind::Unavailable);
 }
+
+#[test]
+fn what_is_released_unstored_is_shared_only_if_nothing_overtook_it() {
+    let server = RedisServer::start(&[]);
+    let (mine, theirs) = (cache(&server, "sk"), cache(&server, "sk"));
+    let overtakes: [&(dyn Fn() + Sync); 2] =
+        [&|| _ = theirs.invalidate_tags(["t"]).unwrap(), &|| _ = theirs.delete("k").unwrap()];
+    for stale in [false, true] {
+        for overtake in overtakes {
+            let soon = Duration::from_millis(30);
+            if stale {
+                mine.entry("k").tag("t").ttl(soon).stale_for(HOUR).set("stale").unwrap();
+                thread::sleep(soon * 2);
+            }
+            let (started, wait_started) = channel();
+            let (finish, wait_finish) = channel::<()>();
+            thread::scope(|scope| {
+                let mine = &mine;
+                let old = scope.spawn(move || {
+                    mine.entry("k").tag("t").load_with(|_| {
+                        started.send(()).unwrap();
+                        wait_finish.recv().unwrap();
+                        Ok::<_, yokedcache::Error>(Loaded::Skip("old".to_owned()))
+                    })
+                });
+                wait_started.recv().unwrap();
+                overtake();
+                let late = scope.spawn(|| mine.get_or_compute("k", || "new".to_owned()).unwrap());
+                thread::sleep(Duration::from_millis(50));
+                finish.send(()).unwrap();
+                assert_eq!(old.join().unwrap().unwrap().unwrap().as_deref(), Some("old"));
+                assert_eq!(late.join().unwrap(), "new", "stale: {stale}");
+            });
+            mine.delete("k").unwrap();
+        }
+    }
+}
+
+#[test]
+fn all_of_some_tags_reaches_long_headers_and_refreshes_under_way() {
+    let server = RedisServer::start(&[]);
+    let (mine, theirs) = (cache(&server, "all"), cache(&server, "all"));
+    let long = ["a".repeat(40_000), "b".repeat(40_000)];
+    mine.entry("long").tags(&long).set("v").unwrap();
+    assert!(mine.exists("long").unwrap());
+    assert_eq!(mine.keys("*").unwrap(), ["long"]);
+    assert_eq!(theirs.invalidate_tags_all(&long).unwrap().entries, Some(1));
+    assert_eq!(mine.get::<String>("long").unwrap(), None);
+    // A refresh will carry the tags; the stale entry it began from does not.
+    let soon = Duration::from_millis(30);
+    mine.entry("k").ttl(soon).stale_for(HOUR).set("stale").unwrap();
+    thread::sleep(soon * 2);
+    let refreshed = mine.entry("k").tags(["a", "b"]).load_with(|_| {
+        _ = theirs.invalidate_tags_all(["a", "b"])?;
+        Ok::<_, yokedcache::Error>(Loaded::Value("old".to_owned()))
+    });
+    assert_eq!(refreshed.unwrap().unwrap().as_deref(), Some("old"));
+    assert_eq!(mine.get::<String>("k").unwrap(), None);
+}
+
+#[test]
+fn records_of_tags_outlive_what_has_them() {
+    let server = RedisServer::start(&[]);
+    let cache = cache(&server, "tl");
+    let left = |name: &str| server.command(&["PTTL", name]).int();
+    let day = 24 * HOUR.as_millis() as i64;
+    cache.entry("k").tag("load").ttl(HOUR * 100).get_or_compute(|| 1.5).unwrap();
+    assert!(left("tl:load#t") > 199 * HOUR.as_millis() as i64);
+    cache.entry("k").tag("set").ttl(HOUR).set(&1).unwrap();
+    assert!((day - 60_000..=day).contains(&left("tl:set#t")));
+    assert!(cache.expire("k", HOUR * 48).unwrap());
+    assert!(left("tl:set#t") > 95 * HOUR.as_millis() as i64);
+    assert!(cache.expire("k", Ttl::Never).unwrap());
+    assert_eq!((left("tl:k"), left("tl:set#t")), (-1, -1));
+    // An invalidation keeps the life of the record.
+    cache.entry("k").tag("week").ttl(HOUR * 24 * 7).set(&1).unwrap();
+    cache.invalidate_tags(["week"]).unwrap();
+    assert!(left("tl:week#t") > 13 * day);
+}
+
+#[test]
+fn an_entry_slides_whoever_stored_it() {
+    let server = RedisServer::start(&[]);
+    let cache = cache(&server, "sl");
+    let idle = Duration::from_millis(400);
+    cache.entry("long").ttl(HOUR).set("v").unwrap();
+    cache.set("for ever", "v").unwrap();
+    cache.set("bare", &7).unwrap();
+    cache.entry("counter").sliding(idle).ttl(HOUR).increment(7).unwrap();
+    cache.entry("short").ttl(idle * 2).set("v").unwrap();
+    server.command(&["SET", "sl:foreign", "{}"]).expect_ok();
+    for _ in 0..8 {
+        thread::sleep(idle / 3);
+        let get = |key| cache.entry(key).sliding(idle).get::<serde_json::Value>().unwrap();
+        for key in ["long", "for ever", "bare", "counter"] {
+            assert!(get(key).is_some(), "{key}");
+        }
+        get("short");
+        assert!(get("foreign").is_some());
+    }
+    assert_eq!(cache.get::<String>("short").unwrap(), None, "its end is the latest");
+    assert_eq!(server.command(&["PTTL", "sl:foreign"]).int(), -1, "not ours to end");
+    thread::sleep(idle * 2);
+    for key in ["long", "for ever", "bare", "counter"] {
+        assert!(!cache.exists(key).unwrap(), "{key} was not read");
+    }
+}
+
+#[test]
+fn looking_never_rewrites_what_others_wrote() {
+    let server = RedisServer::start(&[]);
+    let cache = cache(&server, "q");
+    cache.increment("n", 41).unwrap();
+    cache.dry_run().invalidate_tags(["t"]).unwrap();
+    cache.dry_run().invalidate_pattern("*").unwrap();
+    cache.invalidate_tags_all(["t"]).unwrap();
+    cache.keys("*").unwrap();
+    cache.lookup::<i64>("n").unwrap();
+    cache.with_schema(1).add("n", &1).unwrap();
+    cache.increment("m", 41).unwrap();
+    cache.peek::<i64>("m").unwrap();
+    assert_eq!(server.command(&["INCR", "q:m"]).int(), 42);
+}
+
+#[test]
+fn odd_values_of_other_programs_cost_no_endless_round() {
+    let server = RedisServer::start(&[]);
+    let cache = cache(&server, "odd").with_timeout(Duration::from_secs(2));
+    let say = |words: &[&str]| server.command(words);
+    say(&["SET", "odd:empty", ""]).expect_ok();
+    say(&["SET", "odd:zeros", "007"]).expect_ok();
+    say(&["SET", "odd:minus", "-0"]).expect_ok();
+    say(&["LPUSH", "odd:list", "x"]);
+    server.reset_stats();
+    // An empty string is nothing.
+    assert!(!cache.exists("empty").unwrap());
+    assert_eq!(cache.get_bytes("empty").unwrap(), None);
+    assert_eq!(cache.get_or_compute("empty", || "v".to_owned()).unwrap(), "v");
+    assert_eq!(cache.get::<String>("empty").unwrap().as_deref(), Some("v"));
+    for key in ["zeros", "minus", "list"] {
+        assert_eq!(cache.increment(key, 1).unwrap_err().kind(), ErrorKind::WrongType, "{key}");
+    }
+    assert_eq!(say(&["GET", "odd:zeros"]).as_str(), "007");
+    assert_eq!(cache.get_or_compute("list", || "v".to_owned()).unwrap(), "v");
+    assert_eq!(say(&["LLEN", "odd:list"]).int(), 1, "left alone");
+    let commands: u64 = server.commandstats().values().sum();
+    assert!(commands < 100, "{commands}");
+}
+
+#[test]
+fn no_answer_goes_to_another_job() {
+    use yokedcache::Backend;
+    use yokedcache::backend::{Call, Change, Life, Name, Origin, Token, When, Write, Wrote};
+    let server = RedisServer::start(&[]);
+    let redis = Redis::open(server.url()).unwrap();
+    let name = |key| Name::new(key, 0);
+    let add = |by| Change::Add { by, from: 0, life: Life::FOREVER };
+    let stranger = || When::Version(Token::new(Origin::unique(), 1));
+    let mut writes = [
+        Write::new(name("v"), stranger(), Change::Release),
+        Write::new(name("a"), When::Always, add(10)),
+        Write::new(name("w"), When::Absent, Change::Release),
+        Write::new(name("b"), When::Always, add(20)),
+        Write::new(name("x"), When::Present, add(1)),
+        Write::new(name("c"), When::Always, add(30)),
+    ];
+    let mut out: Vec<Wrote> = writes.iter().map(|_| Wrote::Unanswered).collect();
+    redis.write(Call::Unlimited, &mut writes, &mut out).unwrap();
+    let numbers: Vec<i64> = out
+        .iter()
+        .filter_map(|wrote| match wrote {
+            Wrote::Number(number) => Some(*number),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(numbers, [10, 20, 30]);
+    assert!(!out.iter().any(|wrote| matches!(wrote, Wrote::Unanswered)));
+    // Several changes to one key are made in their order, also where scripts are not known yet.
+    for plain in [false, true] {
+        server.command(&["SCRIPT", "FLUSH"]).expect_ok();
+        let redis = Redis::builder(server.url()).plain(plain).build().unwrap();
+        let mut writes = [
+            Write::new(name("o"), When::Always, add(1)),
+            Write::new(name("o"), When::Always, Change::Remove),
+            Write::new(name("o"), When::Always, add(5)),
+        ];
+        let mut out = [const { Wrote::Unanswered }; 3];
+        redis.write(Call::Unlimited, &mut writes, &mut out).unwrap();
+        assert!(matches!(out[2], Wrote::Number(5)), "{out:?}");
+        server.command(&["DEL", "o"]);
+    }
+}

@@ -377,3 +377,63 @@ fn more_keys_than_go_at_once() {
         assert_eq!(cache.delete_many(&keys).unwrap(), 5_000);
     }
 }
+
+#[test]
+fn after_a_failover_the_first_batch_finds_all_its_keys() {
+    let cluster = RedisCluster::start();
+    let cache = open(&cluster.url());
+    let keys: Vec<String> = (0..300).map(|n| format!("k{n}")).collect();
+    assert!(cache.set_many(keys.iter().map(|key| (key, key))).unwrap().is_empty());
+    thread::sleep(Duration::from_millis(200));
+    let slot = cluster.slot_of("p:k0");
+    let master = cluster.owner(slot);
+    cluster.kill(master);
+    cluster.wait_moved(slot, master);
+    let found = cache.get_many::<String>(&keys).unwrap();
+    let missing = found.iter().filter(|found| found.is_none()).count();
+    assert_eq!(missing, 0, "of {}", keys.len());
+}
+
+#[test]
+fn a_slot_without_a_server_is_the_trouble_of_its_keys_only() {
+    let cluster = RedisCluster::start();
+    let cache = open(&cluster.url());
+    let keys: Vec<String> = (0..20).map(|n| format!("k{n}")).collect();
+    cache.set_many(keys.iter().map(|key| (key, key))).unwrap();
+    let slot = cluster.slot_of("p:k0");
+    for node in cluster.nodes() {
+        node.command(&["CLUSTER", "DELSLOTS", &slot.to_string()]);
+    }
+    // A cache that never saw the slot anywhere.
+    for cache in [&cache, &open(&cluster.url())] {
+        let found = cache.get_many::<String>(&keys).unwrap();
+        assert_eq!(found[0], None);
+        let of_others = found.iter().zip(&keys).skip(1);
+        for (found, key) in of_others {
+            let same = cluster.slot_of(&format!("p:{key}")) == slot;
+            assert_eq!(found.is_some(), !same, "{key}");
+        }
+        assert_eq!(get(cache, "k0").unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+}
+
+#[test]
+fn one_connection_is_enough_for_a_slot_on_the_move() {
+    let cluster = RedisCluster::start();
+    let redis = Redis::builder(&cluster.url()).pool_size(1).timeout(Duration::from_secs(2));
+    let cache = cache(redis.build().unwrap());
+    let slot = cluster.slot_of("p:{m}");
+    let from = cluster.owner(slot);
+    let to = *cluster.masters().iter().find(|index| **index != from).unwrap();
+    let there = (0..).map(|n| format!("x{n}"));
+    let there =
+        there.into_iter().find(|key| cluster.owner(cluster.slot_of(&format!("p:{key}"))) == to);
+    let there = there.unwrap();
+    cluster.migrate_begin(slot, to);
+    for _ in 0..3 {
+        // One is asked for at the new server, one lives there anyway.
+        let failed = cache.set_many([("{m}1", "v"), (there.as_str(), "v"), ("{m}2", "v")]).unwrap();
+        assert!(failed.is_empty(), "{failed:?}");
+        assert_eq!(cache.delete_many(["{m}1", there.as_str(), "{m}2"]).unwrap(), 3);
+    }
+}

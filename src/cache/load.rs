@@ -67,6 +67,8 @@ const WAIT: Duration = Duration::from_secs(30);
 /// died.
 const HOLD: Duration = Duration::from_secs(300);
 const HOLD_SHARED: Duration = Duration::from_secs(30);
+/// How long a right that may be lost is given back at most.
+const SHORT: Duration = Duration::from_millis(50);
 /// A load elsewhere is asked for less and less often.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -75,11 +77,16 @@ impl Load<'_> {
         if self.core.backend.about().can.shared { HOLD_SHARED } else { HOLD }
     }
 
-    /// Gives the right back, whether the backend hears of it or not.
-    fn give_back(&mut self) {
+    /// Gives the right back, whether the backend hears of it or not. After a failure it does not
+    /// get much time for it.
+    fn give_back(&mut self, failed: bool) {
+        let mut policy = *self.policy;
+        if failed {
+            policy.timeout = Some(policy.timeout.map_or(SHORT, |timeout| timeout.min(SHORT)));
+        }
         if let Right::Lease(lease) = self.take_right() {
             let release = Write::new(self.name, When::Lease(lease), Change::Release);
-            let _ = self.core.write(self.policy, release);
+            let _ = self.core.write(&policy, release);
         }
     }
 
@@ -110,9 +117,9 @@ impl Load<'_> {
         match self.core.read(self.policy, self.name, &want).map(granted) {
             Ok(Grant::Granted(lease)) => self.right = Right::Lease(lease),
             // Overtaken, or nobody knows: others need not wait for a fill that will not come.
-            Ok(Grant::Busy { .. } | Grant::None) => self.give_back(),
+            Ok(Grant::Busy { .. } | Grant::None) => self.give_back(true),
             Err(error) => {
-                self.give_back();
+                self.give_back(true);
                 return Err(error);
             }
         }
@@ -126,7 +133,7 @@ impl Drop for Load<'_> {
         if self.running {
             self.core.counters.add(Count::LoadError);
         }
-        self.give_back();
+        self.give_back(false);
     }
 }
 
@@ -350,7 +357,7 @@ impl Core {
                 if let When::Lease(lease) = held {
                     // Whether it was is not known. If not, nobody is to wait for it.
                     load.right = Right::Lease(lease);
-                    load.give_back();
+                    load.give_back(true);
                 }
                 // The caller has its value: a cache that cannot keep it does not take it away.
                 (shared, if load.policy.strict { Err(error) } else { Ok(()) })
