@@ -39,8 +39,6 @@ fn values(cache: &Cache) -> Result<()> {
     cache.entry("user:1").ttl(MINUTE).tags(["users", "team:red"]).set(&ann)?;
     println!("user:1 is {:?}", cache.get::<User>("user:1")?);
     println!("  lives for {:?}", cache.ttl("user:1")?);
-    let many: Vec<Option<User>> = cache.get_many(["user:1", "user:2"])?;
-    println!("  of user:1 and user:2 there are {}", many.iter().flatten().count());
     Ok(())
 }
 
@@ -48,7 +46,7 @@ fn loads(cache: &Cache) -> Result<()> {
     for attempt in ["first", "again"] {
         let started = Instant::now();
         let user = cache.entry("user:2").tags(["users"]).get_or_load(|| ask_the_database("Bob"))?;
-        // The outer error is the cache's, the inner one the database's.
+        // The outer error was the cache's, the inner one is the database's.
         match user {
             Ok(user) => println!("user:2, {attempt}: {} in {:?}", user.name, started.elapsed()),
             Err(error) => println!("user:2, {attempt}: the database says {error}"),
@@ -75,16 +73,20 @@ fn counters_and_namespaces(cache: &Cache) -> Result<()> {
     println!("visits: {}", cache.increment("visits", 41)?);
     let drafts = cache.namespace("drafts");
     drafts.set("page:1", "a draft")?;
-    println!("drafts has {:?}, the cache {:?}", drafts.keys("*")?, cache.keys("drafts:*")?);
+    println!("drafts: {:?}, the cache: {:?}", drafts.keys("*")?, cache.keys("drafts:*")?);
     Ok(())
 }
 
-fn state(cache: &Cache) {
+fn state(cache: &Cache) -> Result<()> {
     let stats = cache.stats();
-    let connections = stats.backend.connections.unwrap_or(0);
-    let idle = stats.backend.idle_connections.unwrap_or(0);
     println!("{} hits, {} misses, {} loads", stats.hits, stats.misses.total(), stats.loads);
-    println!("{connections} connections, {idle} of them idle");
+    println!("{} connections", stats.backend.connections.unwrap_or(0));
+    let health = cache.health_check()?;
+    for (server, health) in &health.children {
+        println!("{server} is up: {}, answers in {:?}", health.is_up(), health.latency);
+        health.warnings.iter().for_each(|warning| println!("  warning: {warning}"));
+    }
+    Ok(())
 }
 
 fn tour(url: &str) -> Result<()> {
@@ -95,8 +97,8 @@ fn tour(url: &str) -> Result<()> {
     let toured = values(&cache)
         .and_then(|()| loads(&cache))
         .and_then(|()| invalidation(&cache))
-        .and_then(|()| counters_and_namespaces(&cache));
-    state(&cache);
+        .and_then(|()| counters_and_namespaces(&cache))
+        .and_then(|()| state(&cache));
     let removed = cache.clear()?;
     println!("clear() removed {} entries", removed.entries.unwrap_or(0));
     toured

@@ -3,14 +3,14 @@
 //! ```text
 //! C1 'V'  write id[16]  codec  flags  created[8]  [soft[8]] [cap[8]] [schema[4]] [cost[4]]
 //!         [tags: count[2], then each: length[2], name, version[8]]
-//!         checksum of all that[4]  checksum of everything else[8]  body
+//!         checksum of all that[4]  checksum of the body[8]  body
 //! C1 'P'  token[16]                                   a placeholder: somebody is loading
 //! ```
 //!
 //! Numbers are little endian, times are milliseconds since 1970. No JSON, MessagePack or text
 //! begins with `C1`, so what other programs wrote is told apart. The first 18 bytes say what lies
-//! under a key to somebody who swaps it. The checksums begin from the key, so a value found under
-//! another key is damaged; the first is for those who read the header only.
+//! under a key to somebody who swaps it. The first checksum begins from the key, so a value found
+//! under another key is damaged; the second begins from the first.
 
 use bytes::Bytes;
 use twox_hash::XxHash3_64;
@@ -89,8 +89,9 @@ impl Envelope {
                 out.extend(version.to_le_bytes());
             }
         }
-        out.extend((checksum(key, &out, &[]) as u32).to_le_bytes());
-        out.extend(checksum(key, &out, body).to_le_bytes());
+        let sum = header_sum(key, &out);
+        out.extend((sum as u32).to_le_bytes());
+        out.extend(body_sum(sum, body).to_le_bytes());
         out.extend_from_slice(body);
         out
     }
@@ -156,12 +157,12 @@ fn open_value(key: &str, stored: &Bytes, whole: bool) -> Option<Envelope> {
     let (tags, tag_versions) =
         if flags & TAGS == 0 { Default::default() } else { take_tags(&mut left)? };
     let header = &stored[..stored.len() - left.len()];
-    if u32::from_le_bytes(take(&mut left)?) != checksum(key, header, &[]) as u32 {
+    let expected = header_sum(key, header);
+    if u32::from_le_bytes(take(&mut left)?) != expected as u32 {
         return None;
     }
-    let header = &stored[..stored.len() - left.len()];
     let sum = take(&mut left).map(u64::from_le_bytes);
-    if whole && sum != Some(checksum(key, header, left)) {
+    if whole && sum != Some(body_sum(expected, left)) {
         return None;
     }
     let entry = Entry {
@@ -202,11 +203,13 @@ fn take_tags(left: &mut &[u8]) -> Option<(Tags, Vec<u64>)> {
     (tags.len() == versions.len()).then_some((tags, versions))
 }
 
-fn checksum(key: &str, header: &[u8], body: &[u8]) -> u64 {
-    let mut hasher = XxHash3_64::with_seed(XxHash3_64::oneshot(key.as_bytes()));
-    std::hash::Hasher::write(&mut hasher, header);
-    std::hash::Hasher::write(&mut hasher, body);
-    std::hash::Hasher::finish(&hasher)
+fn header_sum(key: &str, header: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(key.as_bytes()), header)
+}
+
+/// Begins from the header's, so that it covers that, too.
+fn body_sum(header_sum: u64, body: &[u8]) -> u64 {
+    XxHash3_64::oneshot_with_seed(header_sum, body)
 }
 
 fn packing_bits(packing: Packing) -> u8 {

@@ -126,6 +126,10 @@ impl Redis {
         out: &mut [Read],
     ) -> Result<()> {
         let limits = self.limits(call)?;
+        if want.is_plain() && !self.topology.is_cluster() {
+            self.read_values(limits, keys, want, out);
+            return Ok(());
+        }
         let plain = matches!(want.lease, crate::backend::Ask::No) && !want.token;
         let mut jobs: Vec<Reading<'_>> =
             keys.iter().zip(out).map(|(name, out)| Reading::new(*name, want, out)).collect();
@@ -205,6 +209,9 @@ impl Redis {
 
 /// How many writes from the first on have different keys.
 fn distinct(writes: &[Write<'_>]) -> usize {
+    if writes.len() == 1 {
+        return 1;
+    }
     let mut seen = std::collections::HashSet::with_capacity(writes.len());
     writes.iter().take_while(|write| seen.insert(write.key.as_str())).count()
 }

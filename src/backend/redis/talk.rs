@@ -16,7 +16,7 @@ use super::batch::{Batch, Reply};
 use super::script;
 use super::wire::{self, Limits};
 use crate::backend::envelope::{self, Envelope, Opened};
-use crate::backend::remote::{random, tags, wall_ms};
+use crate::backend::remote::{tags, unique, wall_ms};
 use crate::backend::{Cause, Tags};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -75,6 +75,28 @@ impl Answers<'_> {
     }
 }
 
+/// Hands out the values in the answer to a GET, or to an MGET of so many names.
+pub(super) fn each_value(reply: Reply, names: usize, each: &mut dyn FnMut(Result<Option<Bytes>>)) {
+    let error = match reply {
+        Ok(Value::Array(values)) if values.len() == names => {
+            return values.into_iter().for_each(|value| each(as_bytes(value)));
+        }
+        Ok(value) if names == 1 => return each(as_bytes(value)),
+        Ok(Value::ServerError(error)) => wire::refusal(&error),
+        Ok(_) => missing(),
+        Err(error) => error,
+    };
+    (0..names).for_each(|_| each(Err(error.clone())));
+}
+
+fn as_bytes(value: Value) -> Result<Option<Bytes>> {
+    match value {
+        Value::BulkString(bytes) => Ok(Some(bytes.into())),
+        Value::ServerError(error) => Err(wire::refusal(&error)),
+        _ => Ok(None),
+    }
+}
+
 fn missing() -> Error {
     Error::new(ErrorKind::Backend, "an answer is missing")
 }
@@ -112,7 +134,7 @@ struct Fetched {
 }
 
 impl<'r> Talk<'r> {
-    fn new(redis: &'r Redis) -> Self {
+    pub(super) fn new(redis: &'r Redis) -> Self {
         Self {
             redis,
             batch: Batch::new(redis.topology.is_cluster()),
@@ -160,6 +182,25 @@ impl<'r> Talk<'r> {
         match self.tags.get(tag) {
             Some(Fetched { round, version }) if *round == self.round => version.clone(),
             _ => Err(Error::new(ErrorKind::Backend, "a tag was not asked for")),
+        }
+    }
+
+    /// Sends what was asked for, and hears the answers to all but the tags.
+    pub(super) fn exchange(&mut self, limits: Limits) -> Vec<Reply> {
+        self.round += 1;
+        let asked = self.batch.len();
+        self.push_tags();
+        self.push_touch();
+        let mut replies = self.redis.topology.run(&mut self.batch, limits, false);
+        let of_tags = replies.split_off(asked);
+        self.hear_tags(of_tags);
+        replies
+    }
+
+    fn push_touch(&mut self) {
+        let guard = self.redis.guard.as_ref();
+        if let Some(home) = guard.and_then(|guard| guard.to_touch()) {
+            self.batch.push(home, &[b"GET", home.as_bytes()]);
         }
     }
 
@@ -234,9 +275,7 @@ impl Redis {
             }
             let asked = talk.batch.len();
             talk.push_tags();
-            if let Some(home) = self.guard.as_ref().and_then(|guard| guard.to_touch()) {
-                talk.batch.push(home, &[b"GET", home.as_bytes()]);
-            }
+            talk.push_touch();
             let mut replies = self.topology.run(&mut talk.batch, limits, replicas);
             let of_tags = replies.split_off(asked);
             talk.hear_tags(of_tags);
@@ -348,12 +387,12 @@ const TAGGED: u128 = 2;
 
 /// A token for a placeholder that nobody else has.
 pub(super) fn fresh_token() -> u128 {
-    u128::from_le_bytes(random()) & !OF_VALUE
+    unique() & !OF_VALUE
 }
 
 /// A write id for a value that no other has.
 pub(super) fn fresh_write_id(tagged: bool) -> u128 {
-    let id = u128::from_le_bytes(random()) | OF_VALUE;
+    let id = unique() | OF_VALUE;
     if tagged { id | TAGGED } else { id & !TAGGED }
 }
 

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// How often a command is sent to where the servers say, before we take them to be confused.
 const DETOURS: usize = 16;
 /// How often we wait for servers to sort out who is who.
-const PATIENCE: usize = 3;
+const PATIENCE: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(15);
 
 /// Makes servers of the same kind.
@@ -44,6 +44,31 @@ pub(super) enum Topology {
     Cluster(Cluster),
 }
 
+/// A batch dealt out to servers.
+struct Parts {
+    parts: Vec<Part>,
+    /// Commands that go nowhere, and why.
+    nowhere: Vec<(usize, Error)>,
+}
+
+impl Parts {
+    fn one(server: Arc<Server>, commands: Vec<usize>) -> Self {
+        Self { parts: vec![Part::new(server, commands)], nowhere: Vec::new() }
+    }
+
+    fn add(&mut self, server: Arc<Server>, index: usize, asking: bool) {
+        let known = self.parts.iter().position(|part| Arc::ptr_eq(&part.server, &server));
+        let at = known.unwrap_or_else(|| {
+            self.parts.push(Part::new(server, Vec::new()));
+            self.parts.len() - 1
+        });
+        self.parts[at].commands.push(index);
+        if asking {
+            self.parts[at].asking.push(index);
+        }
+    }
+}
+
 /// What becomes of a command after an answer.
 enum Verdict {
     Final,
@@ -60,18 +85,35 @@ impl Topology {
 
     /// Carries out the commands of a batch, each where its slot lives. One answer each.
     pub(super) fn run(&self, batch: &mut Batch, limits: Limits, replicas: bool) -> Vec<Reply> {
-        let mut replies: Vec<Option<Reply>> = (0..batch.len()).map(|_| None).collect();
-        let mut todo: Vec<usize> = (0..batch.len()).collect();
-        let mut asked: BTreeMap<usize, Endpoint> = BTreeMap::new();
+        let all = (0..batch.len()).collect();
+        let mut parts = match self.parts(batch, all, &BTreeMap::new(), limits, replicas) {
+            Ok(parts) => parts,
+            Err(error) => return vec![Err(error); batch.len()],
+        };
+        wire::exchange(batch, &mut parts.parts, limits);
+        if let [part] = &mut parts.parts[..]
+            && parts.nowhere.is_empty()
+            && part.replies.iter().all(is_plain)
+        {
+            let replies = std::mem::take(&mut part.replies).into_iter();
+            return replies.map(|reply| reply.map_err(Lost::into_error)).collect();
+        }
+        self.see_through(batch, limits, parts)
+    }
+
+    /// Looks at the answers, and goes where they point until none points elsewhere.
+    fn see_through(&self, batch: &mut Batch, limits: Limits, mut parts: Parts) -> Vec<Reply> {
+        let unanswered =
+            || Err(Error::new(ErrorKind::Unavailable, "no server answers for the key"));
+        let mut replies: Vec<Reply> = (0..batch.len()).map(|_| unanswered()).collect();
         let mut waited = 0;
-        for turn in 0..DETOURS {
-            // A replica that does not answer as it should leaves it to the master.
-            let replicas = replicas && turn == 0;
-            let mut parts = self.parts(batch, &todo, &asked, limits, replicas, &mut replies);
-            wire::exchange(batch, &mut parts, limits);
-            (todo, asked) = (Vec::new(), BTreeMap::new());
+        for _ in 0..DETOURS {
+            let (mut todo, mut asked) = (Vec::new(), BTreeMap::new());
             let mut later = false;
-            for Part { server, commands, replies: got, .. } in parts {
+            for (index, error) in parts.nowhere {
+                replies[index] = Err(error);
+            }
+            for Part { server, commands, replies: got, .. } in parts.parts {
                 for (index, reply) in commands.into_iter().zip(got) {
                     match self.judge(&server, batch, index, &reply, limits) {
                         Verdict::Final => {}
@@ -84,74 +126,60 @@ impl Topology {
                             todo.push(index);
                         }
                     }
-                    replies[index] = Some(reply.map_err(Lost::into_error));
+                    replies[index] = reply.map_err(Lost::into_error);
                 }
             }
-            if todo.is_empty() || Instant::now() >= limits.until {
+            waited += u32::from(later);
+            if todo.is_empty() || waited > PATIENCE || Instant::now() >= limits.until {
                 break;
             }
             if later {
-                waited += 1;
-                if waited > PATIENCE {
-                    break;
-                }
                 let left = limits.until.saturating_duration_since(Instant::now());
-                thread::sleep((PAUSE * waited as u32).min(left));
+                thread::sleep((PAUSE * waited).min(left));
             }
             todo.sort_unstable();
+            // A replica that does not answer as it should leaves it to the master.
+            parts = match self.parts(batch, todo, &asked, limits, false) {
+                Ok(parts) => parts,
+                Err(_) => break,
+            };
+            wire::exchange(batch, &mut parts.parts, limits);
         }
-        let unanswered =
-            || Err(Error::new(ErrorKind::Unavailable, "no server answers for the key"));
-        replies.into_iter().map(|reply| reply.unwrap_or_else(unanswered)).collect()
+        replies
     }
 
-    /// Which commands go where. For those that go nowhere the answer is the reason.
+    /// Which commands go where.
+    ///
+    /// # Errors
+    /// If none can go anywhere.
     fn parts(
         &self,
         batch: &Batch,
-        todo: &[usize],
+        todo: Vec<usize>,
         asked: &BTreeMap<usize, Endpoint>,
         limits: Limits,
         replicas: bool,
-        replies: &mut [Option<Reply>],
-    ) -> Vec<Part> {
-        let all_to = |server| vec![Part::new(server, todo.to_vec())];
+    ) -> Result<Parts> {
         let cluster = match self {
-            Self::One(server) => return all_to(server.clone()),
-            Self::Sentinel(sentinel) => match sentinel.master(limits.until) {
-                Ok(master) => return all_to(master),
-                Err(error) => {
-                    todo.iter().for_each(|index| replies[*index] = Some(Err(error.clone())));
-                    return Vec::new();
-                }
-            },
+            Self::One(server) => return Ok(Parts::one(server.clone(), todo)),
+            Self::Sentinel(sentinel) => {
+                return Ok(Parts::one(sentinel.master(limits.until)?, todo));
+            }
             Self::Cluster(cluster) => cluster,
         };
-        let mut parts: Vec<Part> = Vec::new();
-        for &index in todo {
+        let mut parts = Parts { parts: Vec::new(), nowhere: Vec::new() };
+        for index in todo {
             let asking = asked.get(&index);
             let server = match asking {
                 Some(endpoint) => Ok(cluster.server_at(endpoint)),
                 None => cluster.owner(batch.slot(index), limits.until, replicas),
             };
-            let server = match server {
-                Ok(server) => server,
-                Err(error) => {
-                    replies[index] = Some(Err(error));
-                    continue;
-                }
-            };
-            let known = parts.iter().position(|part| Arc::ptr_eq(&part.server, &server));
-            let at = known.unwrap_or_else(|| {
-                parts.push(Part::new(server, Vec::new()));
-                parts.len() - 1
-            });
-            parts[at].commands.push(index);
-            if asking.is_some() {
-                parts[at].asking.push(index);
+            match server {
+                Ok(server) => parts.add(server, index, asking.is_some()),
+                Err(error) => parts.nowhere.push((index, error)),
             }
         }
-        parts
+        Ok(parts)
     }
 
     fn judge(
@@ -257,6 +285,11 @@ impl Topology {
             }
         }
     }
+}
+
+/// An answer that needs no judging.
+fn is_plain(reply: &Result<Value, Lost>) -> bool {
+    matches!(reply, Ok(value) if !matches!(value, Value::ServerError(_)))
 }
 
 /// The slot and address in `MOVED 3999 127.0.0.1:6381`; without a host it is the one that answered.

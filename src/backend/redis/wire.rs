@@ -268,6 +268,8 @@ struct Going<'p> {
     written: usize,
     /// The server said something after which it is left alone.
     ended: bool,
+    /// No other server takes time away.
+    alone: bool,
 }
 
 /// How long a call may take, and whether it may try again.
@@ -280,12 +282,11 @@ pub(super) struct Limits {
 
 impl Limits {
     fn first_try(&self) -> Instant {
-        let now = Instant::now();
-        if self.retry_late {
-            now + self.until.saturating_duration_since(now) / 2
-        } else {
-            self.until
+        if !self.retry_late {
+            return self.until;
         }
+        let now = Instant::now();
+        now + self.until.saturating_duration_since(now) / 2
     }
 }
 
@@ -294,6 +295,16 @@ impl Limits {
 ///
 /// Several servers work at the same time: all are written to before any is read from.
 pub(super) fn exchange(batch: &Batch, parts: &mut [Part], limits: Limits) {
+    if let [part] = parts {
+        // What nearly every call is: one server.
+        let mut going = Going::start(part, limits.until, true);
+        let first_try = limits.first_try();
+        while going.line.is_some() {
+            going.write(batch, first_try, limits);
+            going.read(batch, first_try, limits);
+        }
+        return;
+    }
     // Always in the same order: two calls that wait for each other's connections end.
     parts.sort_by(|a, b| a.server.endpoint().cmp(b.server.endpoint()));
     let mut left = parts.len();
@@ -302,7 +313,7 @@ pub(super) fn exchange(batch: &Batch, parts: &mut [Part], limits: Limits) {
         // One server that does not let us in leaves the others some time.
         let now = Instant::now();
         let time = limits.until.saturating_duration_since(now);
-        Going::start(part, now + if left == 0 { time } else { time / 2 })
+        Going::start(part, now + if left == 0 { time } else { time / 2 }, false)
     };
     let mut going: Vec<Going<'_>> = parts.iter_mut().map(start).collect();
     let first_try = limits.first_try();
@@ -317,9 +328,10 @@ pub(super) fn exchange(batch: &Batch, parts: &mut [Part], limits: Limits) {
 }
 
 impl<'p> Going<'p> {
-    fn start(part: &'p mut Part, until: Instant) -> Self {
+    fn start(part: &'p mut Part, until: Instant, alone: bool) -> Self {
         let Part { server, commands, asking, replies } = part;
-        let mut going = Self { line: None, commands, asking, replies, written: 0, ended: false };
+        let (written, ended) = (0, false);
+        let mut going = Self { line: None, commands, asking, replies, written, ended, alone };
         match server.line(until) {
             Ok(line) => going.line = Some(line),
             Err(error) => going.give_up(&error),
@@ -366,8 +378,8 @@ impl<'p> Going<'p> {
         }
         let from = self.replies.len();
         self.written = self.chunk(batch, from);
-        let waited = Instant::now() < first_try;
         if let Err(error) = self.send(batch, from, first_try) {
+            let waited = true;
             self.again_or_fail(batch, from, error, limits, waited);
         }
     }
@@ -384,7 +396,7 @@ impl<'p> Going<'p> {
 
     fn read(&mut self, batch: &Batch, first_try: Instant, limits: Limits) {
         let from = self.replies.len();
-        let waited = Instant::now() < first_try;
+        let waited = self.alone || Instant::now() < first_try;
         if let Err(error) = self.receive(first_try) {
             // Nothing of this chunk was answered: it may have met a connection that was dead.
             if self.replies.len() == from {
