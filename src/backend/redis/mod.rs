@@ -7,6 +7,7 @@ mod guard;
 mod health;
 mod plain;
 mod read;
+mod resp;
 mod scan;
 mod script;
 mod sentinel;

@@ -10,11 +10,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use redis::{Parser, Value};
+use redis::Value;
 
 use super::batch::Batch;
 use super::topology::{Maker, Topology};
-use super::wire::{Limits, Role, Server, broken, text};
+use super::wire::{Limits, Role, Server, text};
 use crate::backend::remote::net::{self, Endpoint, Stream};
 use crate::backend::remote::node::Protocol;
 use crate::error::{Error, ErrorKind, Result};
@@ -185,7 +185,7 @@ impl Shared {
         let Maker { net, hello, .. } = &self.to_sentinels;
         let mut stream = Stream::connect(sentinel, net, until()).map_err(failed)?;
         stream.set_deadline(until());
-        let mut parser = hello.greet(&mut stream, sentinel)?;
+        let mut reader = hello.greet(&mut stream, sentinel)?;
         let say = |stream: &mut Stream, words: &[&[u8]]| {
             let mut batch = Batch::new(false);
             batch.push("", words);
@@ -198,9 +198,11 @@ impl Shared {
         let (mut ticks, mut silent) = (0, 0);
         while !self.stopped() {
             stream.set_deadline(Instant::now() + TICK);
-            match hear(&mut parser, &mut stream, sentinel) {
-                Ok(heard) => {
+            match reader.wait(&mut stream).map_err(failed) {
+                Ok(()) => {
                     silent = 0;
+                    stream.set_deadline(until());
+                    let heard = reader.value(&mut stream).map_err(failed)?;
                     if let Some(endpoint) = self.announced(&heard) {
                         log::info!("yokedcache: the redis master is {endpoint} now");
                         self.follow(endpoint);
@@ -229,10 +231,6 @@ impl Shared {
         let [service, _, _, host, port] = words[..] else { return None };
         (service == self.service).then(|| endpoint(Some(host), Some(port)))?
     }
-}
-
-fn hear(parser: &mut Parser, stream: &mut Stream, sentinel: &Endpoint) -> Result<Value> {
-    parser.parse_value(stream).map_err(|error| broken(sentinel, error))
 }
 
 fn endpoint(host: Option<&str>, port: Option<&str>) -> Option<Endpoint> {

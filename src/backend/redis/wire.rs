@@ -1,13 +1,14 @@
 //! One connection to one Redis server: the greeting, an exchange, and what its errors mean.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use redis::{Parser, RedisError, Value};
+use redis::Value;
 
 use super::batch::Batch;
 use super::guard::Guard;
+use super::resp::Reader;
 use crate::backend::remote::net::{self, Endpoint, Stream};
 use crate::backend::remote::node::{Line, Link, Node, Protocol};
 use crate::error::{Error, ErrorKind, Result};
@@ -75,11 +76,11 @@ impl Hello {
 }
 
 impl Protocol for Hello {
-    type Session = Parser;
+    type Session = Reader;
 
     const NAME: &'static str = "redis";
 
-    fn greet(&self, stream: &mut Stream, node: &Endpoint) -> Result<Parser> {
+    fn greet(&self, stream: &mut Stream, node: &Endpoint) -> Result<Reader> {
         let mut batch = Batch::new(false);
         let db = self.db.to_string();
         for words in self.words() {
@@ -92,14 +93,14 @@ impl Protocol for Hello {
         if let Some(guard) = &self.guard {
             guard.ask(&mut batch);
         }
-        let mut parser = Parser::new();
+        let mut reader = Reader::new();
         let all: Vec<usize> = (0..batch.len()).collect();
         let failed = |error| net::failed("redis", node, error);
         stream.write_all(&batch.bytes(&all, &[])).map_err(failed)?;
         stream.flush().map_err(failed)?;
         let mut asked = Vec::new();
         for index in all {
-            let reply = parser.parse_value(&mut *stream).map_err(|error| broken(node, error))?;
+            let reply = reader.value(stream).map_err(failed)?;
             if index >= own {
                 asked.push(reply);
                 continue;
@@ -116,15 +117,14 @@ impl Protocol for Hello {
         if let (Some(guard), [info, home]) = (&self.guard, &asked[..]) {
             guard.compare(node, info, home)?;
         }
-        Ok(parser)
+        Ok(reader)
     }
 
-    fn ping(&self, link: &mut Link<Parser>, node: &Endpoint) -> Result<()> {
-        link.stream
-            .write_all(b"*1\r\n$4\r\nPING\r\n")
-            .map_err(|error| net::failed("redis", node, error))?;
-        link.stream.flush().map_err(|error| net::failed("redis", node, error))?;
-        match link.session.parse_value(&mut link.stream).map_err(|error| broken(node, error))? {
+    fn ping(&self, link: &mut Link<Reader>, node: &Endpoint) -> Result<()> {
+        let failed = |error| net::failed("redis", node, error);
+        link.stream.write_all(b"*1\r\n$4\r\nPING\r\n").map_err(failed)?;
+        link.stream.flush().map_err(failed)?;
+        match link.session.value(&mut link.stream).map_err(failed)? {
             Value::SimpleString(pong) if pong == "PONG" => Ok(()),
             _ => Err(Error::new(ErrorKind::Unavailable, format!("redis {node} is out of step"))),
         }
@@ -166,31 +166,6 @@ pub(super) fn number(value: Option<&Value>) -> Option<i64> {
         Value::Int(number) => Some(*number),
         value => text(Some(value))?.parse().ok(),
     }
-}
-
-/// The error of an answer that did not come, or was none.
-pub(super) fn broken(node: &Endpoint, error: RedisError) -> Error {
-    if error.is_timeout() || error.kind() == redis::ErrorKind::Io && would_block(&error) {
-        let what = format!("redis {node} did not answer in time");
-        return Error::with_source(ErrorKind::Timeout, what, error);
-    }
-    let what = if error.is_io_error() {
-        format!("redis {node}: {error}")
-    } else {
-        // The text of a parse error shows what was received.
-        format!("redis {node} sent what is no reply")
-    };
-    let source = io::Error::other(what.clone());
-    if error.is_io_error() {
-        return Error::with_source(ErrorKind::Unavailable, what, error);
-    }
-    Error::with_source(ErrorKind::Unavailable, what, source)
-}
-
-fn would_block(error: &RedisError) -> bool {
-    use std::error::Error as _;
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
 }
 
 /// What a server's refusal is to our callers.
@@ -424,11 +399,11 @@ impl<'p> Going<'p> {
         let link = line.link(until)?;
         while self.replies.len() < self.written {
             if self.asking.contains(&self.commands[self.replies.len()]) {
-                let asked = link.session.parse_value(&mut link.stream);
-                asked.map_err(|error| broken(&node, error))?;
+                let asked = link.session.value(&mut link.stream);
+                asked.map_err(|error| net::failed("redis", &node, error))?;
             }
-            let reply = link.session.parse_value(&mut link.stream);
-            let reply = reply.map_err(|error| broken(&node, error))?;
+            let reply = link.session.value(&mut link.stream);
+            let reply = reply.map_err(|error| net::failed("redis", &node, error))?;
             self.ended |= matches!(&reply, Value::ServerError(error) if ends_connection(error));
             self.replies.push(Ok(reply));
         }
