@@ -437,3 +437,28 @@ fn one_connection_is_enough_for_a_slot_on_the_move() {
         assert_eq!(cache.delete_many(["{m}1", there.as_str(), "{m}2"]).unwrap(), 3);
     }
 }
+
+#[test]
+fn what_a_promoted_replica_did_not_hear_of_is_deleted_again() {
+    let sentinels = RedisSentinels::start();
+    let cache = open(&sentinels.url());
+    let master = || sentinels.master();
+    for key in ["deleted", "tagged", "other", "kept"] {
+        cache.entry(key).tag(format!("t-{key}")).set(key).unwrap();
+    }
+    let names = ["p:deleted", "p:tagged", "p:t-tagged#t", "p:other"];
+    let raw = names.map(|name| master().command(&["GET", name]).bytes().to_vec());
+    cache.delete("deleted").unwrap();
+    cache.invalidate_tags(["t-tagged"]).unwrap();
+    cache.invalidate_pattern("oth*").unwrap();
+    sentinels.failover();
+    // The replica has heard of everything, as nothing was in its way: it forgets it again.
+    for (name, raw) in names.iter().zip(&raw) {
+        master().command(&[b"SET", name.as_bytes(), raw]).expect_ok();
+    }
+    wait_until("the failover is noticed", || get(&cache, "kept").is_ok());
+    for key in ["deleted", "tagged", "other"] {
+        assert_eq!(get(&cache, key).unwrap(), None, "{key}");
+    }
+    assert_eq!(get(&cache, "kept").unwrap().as_deref(), Some("kept"));
+}

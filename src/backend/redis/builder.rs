@@ -9,6 +9,7 @@ use socket2::TcpKeepalive;
 use super::Redis;
 use super::cluster::Cluster;
 use super::guard::Guard;
+use super::repeat::Repeats;
 use super::sentinel::Sentinel;
 use super::topology::{Maker, Topology};
 use super::url::{self, Address, Kind, bad};
@@ -437,14 +438,19 @@ impl Settings {
         let mut maker = Maker { net: net.clone(), hello, pooling: pooling.clone() };
         let guard = self.guard.map(|prefix| Arc::new(Guard::new(&prefix, maker.clone())));
         maker.hello.guard = guard.clone();
+        let repeats = (!matches!(address.kind, Kind::One(_))).then(Repeats::default);
+        let promoted = repeats.as_ref().map(|repeats| repeats.promoted.clone()).unwrap_or_default();
         let topology = match address.kind {
             Kind::One(endpoint) => Topology::One(maker.make(endpoint, Role::Any)),
-            Kind::Cluster(seeds) => Topology::Cluster(Cluster::new(seeds, maker, replica_reads)),
+            Kind::Cluster(seeds) => {
+                Topology::Cluster(Cluster::new(seeds, maker, replica_reads, promoted))
+            }
             Kind::Sentinel { sentinels, service } => {
                 let login = self.sentinel_login.map(|(user, password)| Login { user, password });
                 let hello = Hello { login: login.map(Arc::new), client_name, ..Hello::default() };
                 let to_sentinels = Maker { net, hello, pooling };
-                Topology::Sentinel(Sentinel::new(sentinels, service, maker, to_sentinels)?)
+                let makers = (maker, to_sentinels);
+                Topology::Sentinel(Sentinel::new(sentinels, service, makers, promoted)?)
             }
         };
         Ok(Redis {
@@ -454,6 +460,7 @@ impl Settings {
             replica_reads,
             plain: self.plain.unwrap_or(false),
             guard,
+            repeats,
             origin: Origin::unique(),
             tags: tags::Memory::new(),
         })

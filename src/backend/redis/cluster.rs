@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use redis::Value;
 
 use super::batch::Batch;
+use super::repeat::Promoted;
 use super::slot::SLOTS;
 use super::topology::{Maker, Topology};
 use super::wire::{Limits, Role, Server, number, text};
@@ -30,6 +31,7 @@ pub(super) struct Cluster {
     asked: Mutex<Option<Instant>>,
     turn: AtomicUsize,
     replica_reads: bool,
+    promoted: Promoted,
 }
 
 /// No lock is held while it is used: it is replaced, not changed.
@@ -47,7 +49,12 @@ struct Owners {
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Vec<Endpoint>, maker: Maker, replica_reads: bool) -> Self {
+    pub(super) fn new(
+        seeds: Vec<Endpoint>,
+        maker: Maker,
+        replica_reads: bool,
+        promoted: Promoted,
+    ) -> Self {
         let make = |seed| maker.make(seed, Role::Any);
         Self {
             seeds: seeds.into_iter().map(make).collect(),
@@ -56,6 +63,7 @@ impl Cluster {
             asked: Mutex::default(),
             turn: AtomicUsize::new(0),
             replica_reads,
+            promoted,
         }
     }
 
@@ -156,7 +164,11 @@ impl Cluster {
             match Topology::run_at(&server, &mut batch, limits) {
                 Ok(values) => match self.read(&server, values) {
                     Ok(map) => {
-                        *self.map.write() = Arc::new(map);
+                        let old = std::mem::replace(&mut *self.map.write(), Arc::new(map.clone()));
+                        // A slot that moves leaves its master behind; one that is taken over does not.
+                        if old.masters.keys().any(|master| !map.masters.contains_key(master)) {
+                            self.promoted.store(true, Ordering::Release);
+                        }
                         *asked = Some(Instant::now());
                         return Ok(true);
                     }

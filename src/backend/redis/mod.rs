@@ -7,6 +7,7 @@ mod guard;
 mod health;
 mod plain;
 mod read;
+mod repeat;
 mod resp;
 mod scan;
 mod script;
@@ -29,6 +30,7 @@ pub use builder::RedisBuilder;
 use self::batch::Batch;
 use self::guard::Guard;
 use self::read::Reading;
+use self::repeat::Repeats;
 use self::topology::Topology;
 use self::wire::Limits;
 use self::write::Writing;
@@ -80,6 +82,8 @@ pub struct Redis {
     replica_reads: bool,
     plain: bool,
     guard: Option<Arc<Guard>>,
+    /// Where another server may take over.
+    repeats: Option<Repeats>,
     origin: Origin,
     tags: tags::Memory,
 }
@@ -241,6 +245,7 @@ impl Backend for Redis {
     }
 
     fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
+        self.repeat_if_due(call);
         if self.plain {
             self.plain_read(call, keys, want, out)?;
         } else {
@@ -254,7 +259,11 @@ impl Backend for Redis {
     }
 
     fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
+        self.repeat_if_due(call);
         self.write_all(call, writes, out)?;
+        if let Some(repeats) = &self.repeats {
+            repeats.note_writes(writes, out);
+        }
         let errors = out.iter().map(|wrote| match wrote {
             Wrote::Failed(error) if error.is_outage() => Some(error),
             _ => None,
@@ -263,14 +272,19 @@ impl Backend for Redis {
     }
 
     fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
-        match what {
-            Scope::Keys(pattern) => self.remove_keys(call, pattern),
+        self.repeat_if_due(call);
+        let removed = match what {
+            Scope::Keys(pattern) => self.remove_keys(call, pattern)?,
             Scope::AnyTag(_) | Scope::AllTags(_) if self.plain => {
-                Err(Error::unsupported("plain redis", "tags"))
+                return Err(Error::unsupported("plain redis", "tags"));
             }
-            Scope::AnyTag(tags) => self.invalidate_tags(call, tags),
-            Scope::AllTags(tags) => self.remove_with_all(call, tags),
+            Scope::AnyTag(tags) => self.invalidate_tags(call, tags)?,
+            Scope::AllTags(tags) => self.remove_with_all(call, tags)?,
+        };
+        if let Some(repeats) = &self.repeats {
+            repeats.note_scope(what);
         }
+        Ok(removed)
     }
 
     fn scan(
@@ -279,6 +293,7 @@ impl Backend for Redis {
         what: &Pattern,
         page: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
     ) -> Result<()> {
+        self.repeat_if_due(call);
         self.scan_keys(call, what, page)
     }
 

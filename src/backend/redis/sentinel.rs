@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use redis::Value;
 
 use super::batch::Batch;
+use super::repeat::Promoted;
 use super::topology::{Maker, Topology};
 use super::wire::{Limits, Role, Server, text};
 use crate::backend::remote::net::{self, Endpoint, Stream};
@@ -41,6 +42,7 @@ struct Shared {
     master: RwLock<Option<Arc<Server>>>,
     /// Held while the sentinels are asked.
     asking: Mutex<()>,
+    promoted: Promoted,
     stop: AtomicBool,
 }
 
@@ -50,8 +52,8 @@ impl Sentinel {
     pub(super) fn new(
         sentinels: Vec<Endpoint>,
         service: String,
-        maker: Maker,
-        to_sentinels: Maker,
+        (maker, to_sentinels): (Maker, Maker),
+        promoted: Promoted,
     ) -> Result<Self> {
         let make = |endpoint| to_sentinels.make(endpoint, Role::Any);
         let sentinels = sentinels.into_iter().map(make).collect();
@@ -62,6 +64,7 @@ impl Sentinel {
             to_sentinels,
             master: RwLock::default(),
             asking: Mutex::default(),
+            promoted,
             stop: AtomicBool::new(false),
         });
         let listening = shared.clone();
@@ -154,7 +157,9 @@ impl Shared {
             return master.clone();
         }
         let new = self.maker.make(endpoint, Role::Master);
-        *master = Some(new.clone());
+        if master.replace(new.clone()).is_some() {
+            self.promoted.store(true, Ordering::Release);
+        }
         new
     }
 
