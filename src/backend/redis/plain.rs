@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::batch::Batch;
-use super::talk::{LONGEST, millis};
+use super::seal::{LONGEST, millis};
 use super::wire::{self, Limits, number};
 use super::{Redis, script};
 use crate::backend::envelope::is_whole_number;

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::batch::Batch;
-use super::talk::{Lies, head, is_of_value};
+use super::lies::Lies;
+use super::stamp::{head, is_of_value};
 use super::topology::Topology;
 use super::wire::{self, Server, number, text};
 use super::{Redis, script, slot};

@@ -14,10 +14,9 @@ use redis::Value;
 use super::Redis;
 use super::batch::{Batch, Reply};
 use super::script;
+use super::seal::millis;
 use super::wire::{self, Limits};
-use crate::backend::envelope::{self, Envelope, Opened};
-use crate::backend::remote::{tags, unique, wall_ms};
-use crate::backend::{Cause, Tags};
+use crate::backend::remote::{tags, wall_ms};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The work on one key.
@@ -75,29 +74,7 @@ impl Answers<'_> {
     }
 }
 
-/// Hands out the values in the answer to a GET, or to an MGET of so many names.
-pub(super) fn each_value(reply: Reply, names: usize, each: &mut dyn FnMut(Result<Option<Bytes>>)) {
-    let error = match reply {
-        Ok(Value::Array(values)) if values.len() == names => {
-            return values.into_iter().for_each(|value| each(as_bytes(value)));
-        }
-        Ok(value) if names == 1 => return each(as_bytes(value)),
-        Ok(Value::ServerError(error)) => wire::refusal(&error),
-        Ok(_) => missing(),
-        Err(error) => error,
-    };
-    (0..names).for_each(|_| each(Err(error.clone())));
-}
-
-fn as_bytes(value: Value) -> Result<Option<Bytes>> {
-    match value {
-        Value::BulkString(bytes) => Ok(Some(bytes.into())),
-        Value::ServerError(error) => Err(wire::refusal(&error)),
-        _ => Ok(None),
-    }
-}
-
-fn missing() -> Error {
+pub(super) fn missing() -> Error {
     Error::new(ErrorKind::Backend, "an answer is missing")
 }
 
@@ -304,120 +281,3 @@ impl Redis {
         }
     }
 }
-
-/// What lies under a key, as far as it was read.
-#[derive(Debug)]
-pub(super) struct Lies {
-    pub(super) opened: Opened,
-    /// What a script compares with: the first 18 bytes of ours, all of another program's.
-    pub(super) seen: Bytes,
-    /// Milliseconds left to live, if that was asked for; negative: for ever.
-    pub(super) left_ms: Option<i64>,
-}
-
-/// What that is to somebody who asks for the entry.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    Loading,
-    Fresh,
-    Stale,
-    /// It counts as nothing, for this reason.
-    Dead(Cause),
-}
-
-impl Lies {
-    /// From all of the bytes, or from their beginning only.
-    pub(super) fn new(key: &str, bytes: Bytes, whole: bool, left_ms: Option<i64>) -> Self {
-        let opened =
-            if whole { envelope::open(key, &bytes) } else { envelope::open_head(key, &bytes) };
-        let seen =
-            if bytes.first() == Some(&0xC1) { bytes.slice(..bytes.len().min(18)) } else { bytes };
-        Self { opened, seen, left_ms }
-    }
-
-    pub(super) fn envelope(&self) -> Option<&Envelope> {
-        match &self.opened {
-            Opened::Value(envelope) => Some(envelope),
-            _ => None,
-        }
-    }
-
-    pub(super) fn tags(&self) -> Tags {
-        self.envelope().map_or(Tags::NONE, |envelope| envelope.entry.tags.clone())
-    }
-
-    /// Asks for the versions of its tags.
-    pub(super) fn want_tags(&self, talk: &mut Talk<'_>) {
-        self.tags().iter().for_each(|tag| talk.want_tag(tag));
-    }
-
-    /// Whether all tags were read in this call.
-    pub(super) fn can_be_judged(&self, talk: &Talk<'_>) -> bool {
-        self.tags().iter().all(|tag| talk.tag(tag).is_some())
-    }
-
-    /// Judges it by the versions its tags have now.
-    pub(super) fn standing(&self, talk: &Talk<'_>) -> Result<Standing> {
-        let envelope = match &self.opened {
-            Opened::Placeholder(_) => return Ok(Standing::Loading),
-            Opened::Foreign(_) => return Ok(Standing::Fresh),
-            Opened::Damaged => return Ok(Standing::Dead(Cause::Corrupt)),
-            Opened::Value(envelope) => envelope,
-        };
-        for (tag, written) in envelope.entry.tags.iter().zip(&envelope.tag_versions) {
-            match talk.tag(tag) {
-                Some(Ok(Some(version))) if version == written => {}
-                Some(Ok(_)) => return Ok(Standing::Dead(Cause::Invalidated)),
-                Some(Err(error)) => return Err(error.clone()),
-                None => return Err(Error::new(ErrorKind::Backend, "a tag was not asked for")),
-            }
-        }
-        let is_past = |end: Option<u64>| end.is_some_and(|end| end <= talk.now_ms);
-        Ok(match envelope {
-            _ if is_past(envelope.cap) => Standing::Dead(Cause::Expired),
-            _ if is_past(envelope.soft) => Standing::Stale,
-            _ => Standing::Fresh,
-        })
-    }
-}
-
-/// Which bits of a stamp tell what it is of: a value or a placeholder, tagged or not.
-const OF_VALUE: u128 = 1;
-const TAGGED: u128 = 2;
-
-/// A token for a placeholder that nobody else has.
-pub(super) fn fresh_token() -> u128 {
-    unique() & !OF_VALUE
-}
-
-/// A write id for a value that no other has.
-pub(super) fn fresh_write_id(tagged: bool) -> u128 {
-    let id = unique() | OF_VALUE;
-    if tagged { id | TAGGED } else { id & !TAGGED }
-}
-
-pub(super) fn is_of_value(stamp: u128) -> bool {
-    stamp & OF_VALUE != 0
-}
-
-pub(super) fn is_tagged(stamp: u128) -> bool {
-    stamp & TAGGED != 0
-}
-
-/// The first 18 bytes of what has this stamp.
-pub(super) fn head(stamp: u128) -> [u8; 18] {
-    let mut bytes = envelope::placeholder(stamp);
-    if is_of_value(stamp) {
-        bytes[1] = b'V';
-    }
-    bytes
-}
-
-/// Whole milliseconds, at least one, rounded up; capped where Redis would not take more.
-pub(super) fn millis(time: Duration) -> u64 {
-    let ms = time.as_nanos().div_ceil(1_000_000);
-    u64::try_from(ms).unwrap_or(u64::MAX).clamp(1, LONGEST)
-}
-
-/// Thirty thousand years: what lives longer lives for ever.
-pub(super) const LONGEST: u64 = 1_000_000_000_000_000;

@@ -1,21 +1,17 @@
 //! Changing a key.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::read::content_id;
+use super::lies::{Lies, Standing};
 use super::script;
-use super::talk::{
-    Answers, Job, LONGEST, Lies, Standing, Talk, fresh_write_id, head, is_of_value, is_tagged,
-    millis,
-};
+use super::seal::{LONGEST, Sealed, is_bare, millis, moved_end, seal};
+use super::stamp::{content_id, fresh_write_id, head, is_of_value, is_tagged, of_the_kind};
+use super::talk::{Answers, Job, Talk};
 use crate::backend::envelope::{self, Envelope, Opened};
 use crate::backend::remote::stored;
-use crate::backend::{
-    Cause, Change, CodecId, Entry, Life, NotDone, Packing, Token, When, Write, Wrote,
-};
+use crate::backend::{Cause, Change, CodecId, Entry, Life, NotDone, Token, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::number;
 
@@ -56,14 +52,6 @@ enum State {
     /// Removes the older value: the server has no room for the new one.
     Drop(Error),
     Done,
-}
-
-/// Bytes to store, and for how long.
-struct Sealed {
-    bytes: Vec<u8>,
-    px: String,
-    /// Its write id, unless it is a bare number.
-    id: Option<u128>,
 }
 
 impl<'a> Writing<'a> {
@@ -351,7 +339,7 @@ impl<'a> Writing<'a> {
                         let sum = number::add(Some(&envelope.entry), *from, *by);
                         let mut envelope = envelope.clone();
                         envelope.entry.value = sum.unwrap_or_default().to_string().into();
-                        envelope.write_id = self.write_id_like(&envelope);
+                        envelope.write_id = of_the_kind(self.write_id, envelope.write_id);
                         (envelope.seal(self.key), "KEEP".to_owned())
                     }
                     _ => {
@@ -363,11 +351,6 @@ impl<'a> Writing<'a> {
                 talk.batch.call_once(&script::SWAP, name, &[seen, b"SET", &new, px.as_bytes()]);
             }
         }
-    }
-
-    fn write_id_like(&self, envelope: &Envelope) -> u128 {
-        let bits = head_bits(envelope.write_id);
-        (self.write_id & !head_bits(u128::MAX)) | bits
     }
 
     fn hear_act(
@@ -686,86 +669,4 @@ fn changed_or_absent(there: Option<&Bytes>) -> NotDone {
         Some(there) if there.starts_with(&envelope::placeholder(0)[..2]) => NotDone::Absent,
         Some(_) => NotDone::Changed,
     }
-}
-
-/// The bits of a write id that say what it is of.
-fn head_bits(id: u128) -> u128 {
-    id & 0b11
-}
-
-/// The milliseconds an entry of this life is kept; empty for ever.
-fn px(life: &Life) -> String {
-    let end = match (life.hard, life.idle) {
-        (Some(hard), Some(idle)) => Some(hard.min(idle)),
-        (hard, idle) => hard.or(idle),
-    };
-    match end.map(millis) {
-        Some(ms) if ms < LONGEST => ms.to_string(),
-        _ => String::new(),
-    }
-}
-
-/// Whether an entry is a whole number and nothing else needs to be said of it.
-fn is_bare(entry: &Entry, life: &Life) -> bool {
-    let plain = entry.codec == CodecId::INT && entry.packing == Packing::None;
-    let nothing_else = entry.tags.is_empty() && entry.schema == 0 && entry.cost_ms == 0;
-    let is_number = envelope::is_whole_number(entry.value.bytes());
-    plain && nothing_else && is_number && life.soft.is_none() && life.idle.is_none()
-}
-
-fn seal(key: &str, entry: &Entry, life: &Life, versions: &[u64], id: u128, now_ms: u64) -> Sealed {
-    let px = px(life);
-    if is_bare(entry, life) {
-        return Sealed { bytes: entry.value.bytes().to_vec(), px, id: None };
-    }
-    let at = |after: Duration| now_ms.saturating_add(millis(after));
-    let mut envelope = Envelope::new(entry.clone(), id, now_ms);
-    envelope.soft = life.soft.map(at);
-    envelope.cap = life.idle.map(|_| life.hard.map_or(u64::MAX, at));
-    envelope.tag_versions = versions.to_vec();
-    Sealed { bytes: envelope.seal(key), px, id: Some(id) }
-}
-
-/// What an entry is replaced by for its end to move, if that takes more than telling the server,
-/// and how long it lives then; empty for ever.
-fn moved_end(
-    key: &str,
-    lies: &Lies,
-    life: Option<Duration>,
-    now_ms: u64,
-) -> (Option<Vec<u8>>, String) {
-    let new = life.map(millis).filter(|ms| *ms < LONGEST);
-    let text = |ms: Option<u64>| ms.map_or(String::new(), |ms| ms.max(1).to_string());
-    let left = lies.left_ms.and_then(|left| u64::try_from(left).ok());
-    let envelope = match lies.envelope() {
-        Some(envelope) if envelope.soft.is_some() || envelope.cap.is_some() => envelope,
-        _ => return (None, text(new)),
-    };
-    let mut moved = envelope.clone();
-    let hard = match envelope.soft {
-        None => new,
-        // It stays stale for as long after its new end as after the old.
-        Some(soft) => {
-            moved.soft = new.map(|new| now_ms.saturating_add(new));
-            let end = match envelope.cap {
-                Some(u64::MAX) => None,
-                Some(cap) => Some(cap),
-                None => left.map(|left| now_ms.saturating_add(left)),
-            };
-            let grace = end.map(|end| end.saturating_sub(soft));
-            new.zip(grace).map(|(new, grace)| new.saturating_add(grace))
-        }
-    };
-    let px = match envelope.cap {
-        None => hard,
-        Some(_) => {
-            moved.cap = Some(hard.map_or(u64::MAX, |hard| now_ms.saturating_add(hard)));
-            // Its idle end stays.
-            match (left, hard) {
-                (Some(left), Some(hard)) => Some(left.min(hard)),
-                (left, hard) => left.or(hard),
-            }
-        }
-    };
-    (Some(moved.seal(key)), text(px))
 }
