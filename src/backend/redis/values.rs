@@ -57,7 +57,7 @@ impl Redis {
         if again.is_empty() {
             return;
         }
-        let slots = out.iter_mut().enumerate().filter(|(index, _)| again.contains(index));
+        let slots = out.iter_mut().enumerate().filter(|(at, _)| again.binary_search(at).is_ok());
         let mut jobs: Vec<Reading<'_>> =
             slots.map(|(index, out)| Reading::new(keys[index], want, out)).collect();
         self.drive(limits, &mut jobs, false);
