@@ -56,7 +56,8 @@ pub enum Ask<'a> {
     /// None.
     #[default]
     No,
-    /// To fill if nothing changed meanwhile; any number of readers may hold it.
+    /// To fill if nothing changed meanwhile; any number of readers may hold it. A server that keeps
+    /// no record of its readers gives none.
     Watch {
         /// The tags the fill will carry.
         tags: &'a Tags,
