@@ -627,3 +627,42 @@ fn a_server_that_repeats_a_login_is_not_quoted() {
     let error = Redis::open("redis://u:12?topsecret@h").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("topsecret"), "{error:?}");
 }
+
+/// A server that answers each command with the same bytes, again and again if that is wanted.
+fn impostor(answer: &'static [u8], endless: bool) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while client.read(&mut buffer).is_ok_and(|read| read > 0) {
+                    let until = Instant::now() + Duration::from_secs(5);
+                    while client.write_all(answer).is_ok() && endless && Instant::now() < until {}
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn an_answer_without_end_ends_at_the_deadline() {
+    let cache = cache(&impostor(b":1\r\n:1\r\n:1\r\n", true));
+    drop(timed(|| cache.get_many::<i64>(KEYS)));
+    for answer in [&b"*1000000000\r\n"[..], b"$400000000\r\n"] {
+        let cache = self::cache(&impostor(answer, true));
+        expect(timed(|| cache.entry("a").strict().get::<i64>()), LATE);
+    }
+}
+
+#[test]
+fn more_answers_than_questions_end_the_connection() {
+    let cache = cache(&impostor(b"$1\r\n1\r\n$1\r\n2\r\n", false));
+    for _ in 0..5 {
+        // The second one is nobody's.
+        assert_eq!(cache.get::<i64>("a").unwrap(), Some(1));
+    }
+}

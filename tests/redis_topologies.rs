@@ -462,3 +462,31 @@ fn what_a_promoted_replica_did_not_hear_of_is_deleted_again() {
     }
     assert_eq!(get(&cache, "kept").unwrap().as_deref(), Some("kept"));
 }
+
+#[test]
+fn what_cannot_be_repeated_yet_does_not_slow_everything_down() {
+    let cluster = RedisCluster::start();
+    let limit = Duration::from_millis(800);
+    let redis = Redis::builder(&cluster.url()).timeout(limit).build().unwrap();
+    let cache = cache(redis);
+    let slot = cluster.slot_of("p:k0");
+    let other = (1..)
+        .map(|n| format!("k{n}"))
+        .find(|key| cluster.owner(cluster.slot_of(&format!("p:{key}"))) != cluster.owner(slot));
+    let other = other.unwrap();
+    set(&cache, &other, "v").unwrap();
+    cache.invalidate_pattern("nothing*").unwrap();
+    // A walk over all keys has to wait while a slot is on the move.
+    let moving = cluster.slot_of(&format!("p:{other}"));
+    let to = *cluster.masters().iter().find(|index| **index != cluster.owner(moving)).unwrap();
+    cluster.failover(slot);
+    cluster.migrate_begin(moving, to);
+    let started = Instant::now();
+    for _ in 0..200 {
+        let call = Instant::now();
+        drop(get(&cache, &other));
+        assert!(call.elapsed() < limit * 2, "{:?}", call.elapsed());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}

@@ -359,8 +359,11 @@ impl Core {
                     load.right = Right::Lease(lease);
                     load.give_back(true);
                 }
+                // In an outage one value for all who wait is better than a stampede. A backend that
+                // answers, and does not take it, may have heard of an invalidation.
+                let landing = if error.is_transient() { shared } else { Landing::Again };
                 // The caller has its value: a cache that cannot keep it does not take it away.
-                (shared, if load.policy.strict { Err(error) } else { Ok(()) })
+                (landing, if load.policy.strict { Err(error) } else { Ok(()) })
             }
         }
     }

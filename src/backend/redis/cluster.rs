@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -29,6 +29,8 @@ pub(super) struct Cluster {
     map: RwLock<Arc<Map>>,
     /// When the map was asked for last; held while it is.
     asked: Mutex<Option<Instant>>,
+    /// It was to be asked for, and was not, as that had just been done.
+    due: AtomicBool,
     turn: AtomicUsize,
     replica_reads: bool,
     promoted: Promoted,
@@ -37,6 +39,8 @@ pub(super) struct Cluster {
 /// No lock is held while it is used: it is replaced, not changed.
 #[derive(Clone, Debug, Default)]
 struct Map {
+    /// The masters in the last answer; those below may have been named by others since.
+    listed: Vec<Endpoint>,
     masters: HashMap<Endpoint, Arc<Server>>,
     replicas: HashMap<Endpoint, Arc<Server>>,
     slots: Vec<Option<Arc<Owners>>>,
@@ -61,6 +65,7 @@ impl Cluster {
             maker,
             map: RwLock::default(),
             asked: Mutex::default(),
+            due: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
             replica_reads,
             promoted,
@@ -73,6 +78,9 @@ impl Cluster {
 
     /// The server for commands to a slot.
     pub(super) fn owner(&self, slot: u16, until: Instant, replicas: bool) -> Result<Arc<Server>> {
+        if self.due.load(Ordering::Relaxed) {
+            self.suspect(until);
+        }
         let known = |map: &Map| map.slots.get(usize::from(slot)).cloned().flatten();
         let mut owners = known(&self.map());
         if owners.is_none() {
@@ -126,8 +134,11 @@ impl Cluster {
 
     /// Something is not as it was: asks for the map.
     pub(super) fn suspect(&self, until: Instant) {
-        if let Err(error) = self.refresh(until, false) {
-            log::debug!("yokedcache: the map of the redis cluster is not to be had: {error}");
+        match self.refresh(until, false) {
+            Ok(asked) => self.due.store(!asked, Ordering::Relaxed),
+            Err(error) => {
+                log::debug!("yokedcache: the map of the redis cluster is not to be had: {error}");
+            }
         }
     }
 
@@ -166,7 +177,7 @@ impl Cluster {
                     Ok(map) => {
                         let old = std::mem::replace(&mut *self.map.write(), Arc::new(map.clone()));
                         // A slot that moves leaves its master behind; one that is taken over does not.
-                        if old.masters.keys().any(|master| !map.masters.contains_key(master)) {
+                        if old.listed.iter().any(|master| !map.listed.contains(master)) {
                             self.promoted.store(true, Ordering::Release);
                         }
                         *asked = Some(Instant::now());
@@ -231,6 +242,7 @@ impl Cluster {
                 slots.fill(Some(owners));
             }
         }
+        map.listed = map.masters.keys().cloned().collect();
         if map.masters.is_empty() {
             let what = format!("redis {} knows no slots of a cluster", from.endpoint());
             return Err(Error::new(ErrorKind::Unavailable, what));

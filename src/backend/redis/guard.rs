@@ -68,6 +68,11 @@ impl Guard {
         info: &Value,
         home: &Value,
     ) -> Result<()> {
+        for answer in [info, home] {
+            if let Value::ServerError(error) = answer {
+                return Err(refused(node, error));
+            }
+        }
         let Some(process) = process_of(info) else {
             let what = format!("redis {node} does not tell its run id, which the guard needs");
             return Err(Error::new(ErrorKind::Denied, what));
@@ -121,7 +126,8 @@ impl Guard {
                 [b"SCAN", cursor.as_bytes(), b"MATCH", matching.as_bytes(), b"COUNT", b"1000"];
             batch.push("", &words);
             let page = run(&mut batch)?.pop().and_then(read_page);
-            let (more, names) = page.unwrap_or_default();
+            let (more, names) =
+                page.ok_or_else(|| Error::new(ErrorKind::Backend, "redis: not an answer to SCAN"))?;
             if !names.is_empty() {
                 batch.clear();
                 let mut words: Vec<&[u8]> = vec![b"UNLINK"];

@@ -23,6 +23,7 @@ mod values;
 mod wire;
 mod write;
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,9 +125,18 @@ impl Redis {
         Ok(Limits { until, retry_late: self.retry_on_timeout })
     }
 
+    /// The name a key is stored under.
+    fn name_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        if self.plain { Cow::Borrowed(key) } else { stored::key(key) }
+    }
+
     /// The key stored under a name, if it is one.
     fn key_of<'n>(&self, name: &'n str) -> Option<&'n str> {
-        if self.plain { Some(name) } else { stored::original(name) }
+        match self.plain {
+            true if self.guard.is_some() && stored::is_home(name) => None,
+            true => Some(name),
+            false => stored::original(name),
+        }
     }
 
     fn read_all(
@@ -266,10 +276,10 @@ impl Backend for Redis {
 
     fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
         self.repeat_if_due(call);
-        self.write_all(call, writes, out)?;
         if let Some(repeats) = &self.repeats {
-            repeats.note_writes(writes, out);
+            repeats.note_writes(writes);
         }
+        self.write_all(call, writes, out)?;
         let errors = out.iter().map(|wrote| match wrote {
             Wrote::Failed(error) if error.is_outage() => Some(error),
             _ => None,
@@ -278,19 +288,18 @@ impl Backend for Redis {
     }
 
     fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
+        if self.plain && !matches!(what, Scope::Keys(_)) {
+            return Err(Error::unsupported("plain redis", "tags"));
+        }
         self.repeat_if_due(call);
-        let removed = match what {
-            Scope::Keys(pattern) => self.remove_keys(call, pattern)?,
-            Scope::AnyTag(_) | Scope::AllTags(_) if self.plain => {
-                return Err(Error::unsupported("plain redis", "tags"));
-            }
-            Scope::AnyTag(tags) => self.invalidate_tags(call, tags)?,
-            Scope::AllTags(tags) => self.remove_with_all(call, tags)?,
-        };
         if let Some(repeats) = &self.repeats {
             repeats.note_scope(what);
         }
-        Ok(removed)
+        match what {
+            Scope::Keys(pattern) => self.remove_keys(call, pattern),
+            Scope::AnyTag(tags) => self.invalidate_tags(call, tags),
+            Scope::AllTags(tags) => self.remove_with_all(call, tags),
+        }
     }
 
     fn scan(

@@ -369,15 +369,21 @@ impl<'a> Reading<'a> {
             State::MakeTags => Ok(self.acquired(talk)),
             State::Abandon(error) => Err(error),
             State::Guard(lies) => self.hear_guard(lies, talk, answers),
-            State::Identify(mut lies, id) => match answers.done()? {
-                None => {
+            State::Identify(mut lies, id) => match answers.done() {
+                // Without room for it the content has to do.
+                Err(error) if error.kind() == ErrorKind::Full => {
+                    let found = self.hit(talk, lies, false, Grant::None);
+                    Ok(self.finish(Read::Hit(found)))
+                }
+                Err(error) => Err(error),
+                Ok(None) => {
                     if let Opened::Foreign(entry) = lies.opened {
                         lies.opened = Opened::Value(Envelope::new(entry, id, talk.now_ms));
                     }
                     let found = self.hit(talk, lies, false, Grant::None);
                     Ok(self.finish(Read::Hit(found)))
                 }
-                Some(_) => Ok(self.go(State::Look)),
+                Ok(Some(_)) => Ok(self.go(State::Look)),
             },
             State::Renew => self.hear_renew(talk, answers),
             // The value is read; that it was not put off is no reason to withhold it.

@@ -2,7 +2,8 @@
 //!
 //! Replicas hear of writes a moment after their master has answered. One that is promoted may not
 //! have heard of the last deletions, and serves what was deleted. Each process repeats its own: then
-//! such a value is served only until the process that deleted it notices the promotion.
+//! such a value is served only until the process that deleted it notices the promotion. What was
+//! stored under such a key since goes, too.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use redis::Value;
 
-use super::Redis;
 use super::batch::Batch;
-use crate::backend::remote::stored;
-use crate::backend::{Call, Change, Name, Scope, When, Write, Wrote};
+use super::{Redis, wire};
+use crate::backend::{Call, Change, Name, Scope, Write};
 use crate::error::Result;
 use crate::pattern::Pattern;
 
@@ -30,6 +31,16 @@ pub(super) type Promoted = Arc<AtomicBool>;
 pub(super) struct Repeats {
     log: Mutex<VecDeque<(Instant, What)>>,
     pub(super) promoted: Promoted,
+    /// Held by the caller that repeats.
+    under_way: Mutex<UnderWay>,
+}
+
+/// What is left to repeat, and when that is tried.
+#[derive(Debug, Default)]
+struct UnderWay {
+    left: VecDeque<What>,
+    not_before: Option<Instant>,
+    pause: Duration,
 }
 
 /// What was invalidated.
@@ -42,6 +53,13 @@ enum What {
     Keys(Pattern),
 }
 
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// So many keys are deleted again at once.
+const AT_ONCE: usize = 500;
+/// This part of a call's time may go into repeating.
+const SHARE: u32 = 4;
+
 impl Repeats {
     fn note(&self, what: What) {
         let mut log = self.log.lock();
@@ -52,16 +70,17 @@ impl Repeats {
         log.push_back((now, what));
     }
 
-    /// Keys that were deleted.
-    pub(super) fn note_writes(&self, writes: &[Write<'_>], out: &[Wrote]) {
-        for (write, wrote) in writes.iter().zip(out) {
-            let removed = matches!((&write.when, &write.change), (When::Always, Change::Remove));
-            if removed && !matches!(wrote, Wrote::Failed(_)) {
+    /// Keys that will be deleted. Noted before it is done: an answer may come from a server that is
+    /// replaced before the note would be made.
+    pub(super) fn note_writes(&self, writes: &[Write<'_>]) {
+        for write in writes {
+            if matches!(write.change, Change::Remove) {
                 self.note(What::Key(write.key.as_str().into()));
             }
         }
     }
 
+    /// What will be invalidated.
     pub(super) fn note_scope(&self, scope: &Scope<'_>) {
         let names = |tags: &[Name<'_>]| tags.iter().map(|tag| tag.as_str().into()).collect();
         self.note(match scope {
@@ -73,7 +92,7 @@ impl Repeats {
         });
     }
 
-    fn recent(&self) -> Vec<What> {
+    fn recent(&self) -> VecDeque<What> {
         let now = Instant::now();
         let log = self.log.lock();
         log.iter().filter(|(at, _)| now - *at <= MINUTE).map(|(_, what)| what.clone()).collect()
@@ -81,40 +100,78 @@ impl Repeats {
 }
 
 impl Redis {
-    /// Repeats what has to be, before anything else is asked for. What fails is tried again with the
-    /// next call.
+    /// Repeats what has to be, in a part of the call's time. What fails is tried again by a later call.
     #[inline]
     pub(super) fn repeat_if_due(&self, call: Call) {
         if let Some(repeats) = &self.repeats
             && repeats.promoted.load(Ordering::Relaxed)
-            && repeats.promoted.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.repeat(call, repeats.recent())
         {
-            repeats.promoted.store(true, Ordering::Release);
-            log::warn!("yokedcache: invalidations not repeated yet after a promotion: {error}");
+            self.repeat(repeats, call);
         }
     }
 
     #[cold]
-    fn repeat(&self, call: Call, recent: Vec<What>) -> Result<()> {
-        log::info!("yokedcache: repeats {} invalidations after a promotion", recent.len());
+    fn repeat(&self, repeats: &Repeats, call: Call) {
+        let Ok(limits) = self.limits(call) else { return };
+        let now = Instant::now();
+        let until = now + limits.until.saturating_duration_since(now) / SHARE;
+        // Others wait for it: what they read might be what is to be deleted.
+        let Some(mut under_way) = repeats.under_way.try_lock_until(until) else { return };
+        if under_way.not_before.is_some_and(|then| now < then) {
+            return;
+        }
+        if repeats.promoted.load(Ordering::Acquire) && under_way.left.is_empty() {
+            under_way.left = repeats.recent();
+            log::info!(
+                "yokedcache: repeats {} invalidations after a promotion",
+                under_way.left.len()
+            );
+        }
+        // A promotion noticed from here on begins anew.
+        repeats.promoted.store(false, Ordering::Release);
+        while !under_way.left.is_empty() {
+            if let Err(error) = self.repeat_some(&mut under_way.left, Call::Until(until)) {
+                let pause = (under_way.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                (under_way.pause, under_way.not_before) = (pause, Some(Instant::now() + pause));
+                repeats.promoted.store(true, Ordering::Release);
+                log::warn!("yokedcache: invalidations not repeated yet: {error}");
+                return;
+            }
+        }
+        (under_way.pause, under_way.not_before) = (Duration::ZERO, None);
+    }
+
+    /// Repeats the first of what is left, and takes it off if that is done. What fails goes to the end.
+    fn repeat_some(&self, left: &mut VecDeque<What>, call: Call) -> Result<()> {
+        let keys =
+            left.iter().take(AT_ONCE).take_while(|what| matches!(what, What::Key(_))).count();
+        let some: Vec<What> = left.drain(..keys.max(1)).collect();
+        let done = match &some[..] {
+            [What::Keys(pattern)] => self.remove_keys(call, pattern).map(drop),
+            [What::Tags(tags)] => self.invalidate_tags(call, &names(tags, 0)).map(drop),
+            [What::AllTags(tags, space)] => {
+                self.remove_with_all(call, &names(tags, *space)).map(drop)
+            }
+            keys => self.unlink(call, keys),
+        };
+        if done.is_err() {
+            left.extend(some);
+        }
+        done
+    }
+
+    fn unlink(&self, call: Call, keys: &[What]) -> Result<()> {
         let mut batch = Batch::new(self.topology.is_cluster());
-        for what in &recent {
+        for what in keys {
             if let What::Key(key) = what {
-                let name = stored::key(key);
+                let name = self.name_of(key);
                 batch.push(&name, &[b"UNLINK", name.as_bytes()]);
             }
         }
         for reply in self.topology.run(&mut batch, self.limits(call)?, false) {
-            reply?;
-        }
-        for what in &recent {
-            match what {
-                What::Key(_) => continue,
-                What::Keys(pattern) => self.remove_keys(call, pattern)?,
-                What::Tags(tags) => self.invalidate_tags(call, &names(tags, 0))?,
-                What::AllTags(tags, space) => self.remove_with_all(call, &names(tags, *space))?,
-            };
+            if let Value::ServerError(error) = reply? {
+                return Err(wire::refusal(&error));
+            }
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ const LONGEST: usize = 512 << 20;
 const LONGEST_LINE: usize = 64 << 10;
 /// `CLUSTER SLOTS` nests four deep.
 const DEEPEST: usize = 16;
+/// More values than any reply to us has.
+const MOST_VALUES: usize = 1 << 20;
 /// Room made for what a server only announced.
 const ROOM: usize = 1024;
 
@@ -42,23 +44,38 @@ impl Reader {
         if self.start == self.end { self.fill(stream) } else { Ok(()) }
     }
 
+    /// Whether all that was received has been used. After the last answer that was asked for
+    /// anything else means that server and client are out of step.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// The next reply.
     ///
     /// # Errors
     /// `InvalidData` for what is none, and those of the stream.
     pub(super) fn value(&mut self, stream: &mut impl Read) -> io::Result<Value> {
-        self.nested(stream, 0)
+        self.nested(stream, 0, &mut 0)
     }
 
-    fn nested(&mut self, stream: &mut impl Read, depth: usize) -> io::Result<Value> {
+    fn nested(
+        &mut self,
+        stream: &mut impl Read,
+        depth: usize,
+        count: &mut usize,
+    ) -> io::Result<Value> {
+        *count += 1;
         match self.head(stream)? {
             Head::Done(value) => Ok(value),
             Head::Bulk(length) => self.bulk(stream, length),
-            Head::Array(_) if depth == DEEPEST => Err(no_reply()),
+            Head::Array(_) if depth == DEEPEST || *count > MOST_VALUES => Err(no_reply()),
             Head::Array(length) => {
                 let mut values = Vec::with_capacity(length.min(ROOM));
                 for _ in 0..length {
-                    values.push(self.nested(stream, depth + 1)?);
+                    if *count > MOST_VALUES {
+                        return Err(no_reply());
+                    }
+                    values.push(self.nested(stream, depth + 1, count)?);
                 }
                 Ok(Value::Array(values))
             }

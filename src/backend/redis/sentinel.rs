@@ -22,6 +22,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How long one sentinel is waited for while there are others.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// They are not asked more often than this because something went wrong.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(50);
 /// How often the listener looks whether it is to end, and how often it asks for a sign of life.
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_PER_PING: u32 = 10;
@@ -40,8 +42,8 @@ struct Shared {
     /// How sentinels are connected to and greeted.
     to_sentinels: Maker,
     master: RwLock<Option<Arc<Server>>>,
-    /// Held while the sentinels are asked.
-    asking: Mutex<()>,
+    /// When the sentinels were asked last because something went wrong; held while they are.
+    asking: Mutex<Option<Instant>>,
     promoted: Promoted,
     stop: AtomicBool,
 }
@@ -98,9 +100,17 @@ impl Sentinel {
 
     /// The master does not answer as one: the sentinels are asked who it is. Whether it is another.
     pub(super) fn suspect(&self, server: &Arc<Server>, until: Instant) -> bool {
-        let Some(_asking) = self.shared.asking.try_lock() else { return false };
         let other = |master: Arc<Server>| !Arc::ptr_eq(&master, server);
-        self.known().is_some_and(other) || self.shared.ask(until).is_ok_and(other)
+        if self.known().is_some_and(other) {
+            return true;
+        }
+        let Some(mut asked) = self.shared.asking.try_lock() else { return false };
+        if asked.is_some_and(|asked| asked.elapsed() < BETWEEN_QUESTIONS) {
+            return false;
+        }
+        let moved = self.shared.ask(until).is_ok_and(other);
+        *asked = Some(Instant::now());
+        moved
     }
 
     /// Ends the listener.

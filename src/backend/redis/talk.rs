@@ -89,13 +89,12 @@ pub(super) struct Talk<'r> {
 }
 
 /// What is to be done about a tag's record beside reading it, in this round.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Need {
-    Nothing,
-    /// It is to live so long; for ever, if that is not told.
-    Extend(Life),
-    /// The same, and it is made if there is none.
-    Make(Life),
+#[derive(Clone, Copy, Default)]
+struct Need {
+    /// It is made if there is none.
+    make: bool,
+    /// It is to live so long at least.
+    life: Option<Life>,
 }
 
 /// A time to live, the longer the greater.
@@ -103,6 +102,13 @@ enum Need {
 enum Life {
     For(Duration),
     Ever,
+}
+
+impl Life {
+    /// Of the record of a tag whose entries live so long.
+    fn of_record(entry: Option<Duration>) -> Self {
+        tags::life(entry).map_or(Self::Ever, Self::For)
+    }
 }
 
 struct Fetched {
@@ -124,27 +130,28 @@ impl<'r> Talk<'r> {
 
     /// Asks for a tag's version.
     pub(super) fn want_tag(&mut self, tag: &str) {
-        self.need(tag, Need::Nothing);
+        self.need(tag, Need::default());
     }
 
     /// The same, and makes the record if there is none, so that it outlives an entry of this life.
     pub(super) fn make_tag(&mut self, tag: &str, entry: Option<Duration>) {
-        self.need(tag, Need::Make(tags::life(entry).map_or(Life::Ever, Life::For)));
+        self.need(tag, Need { make: true, life: Some(Life::of_record(entry)) });
     }
 
     /// Asks for a tag's version, and makes its record outlive an entry of this life, unless it is known to.
     pub(super) fn want_tag_for(&mut self, tag: &str, entry: Option<Duration>) {
         match self.redis.tags.version(tag, entry) {
             Some(_) => self.want_tag(tag),
-            None => {
-                self.need(tag, Need::Extend(tags::life(entry).map_or(Life::Ever, Life::For)));
-            }
+            None => self.need(tag, Need { make: false, life: Some(Life::of_record(entry)) }),
         }
     }
 
     fn need(&mut self, tag: &str, need: Need) {
         match self.wanted.get_mut(tag) {
-            Some(known) => *known = need.max(*known),
+            Some(known) => {
+                known.make |= need.make;
+                known.life = known.life.max(need.life);
+            }
             None => drop(self.wanted.insert(tag.into(), need)),
         }
     }
@@ -185,20 +192,20 @@ impl<'r> Talk<'r> {
         for (tag, need) in &self.wanted {
             let name = tags::name(tag);
             let key = name.as_bytes();
-            let px = |life: &Life| match life {
-                Life::For(life) => millis(*life).to_string(),
-                Life::Ever => String::new(),
+            let px = match need.life {
+                Some(Life::For(life)) => millis(life).to_string(),
+                Some(Life::Ever) | None => String::new(),
             };
-            if let Need::Make(life) = need {
-                let (record, px) = (tags::record(tags::fresh()), px(life));
+            if need.make {
+                let record = tags::record(tags::fresh());
                 let mut words: Vec<&[u8]> = vec![b"SET", key, &record, b"NX"];
                 if !px.is_empty() {
                     words.extend([&b"PX"[..], px.as_bytes()]);
                 }
                 self.batch.push_once(&name, &words);
             }
-            if let Need::Make(life) | Need::Extend(life) = need {
-                self.batch.call(&script::EXTEND, &name, &[px(life).as_bytes()]);
+            if need.life.is_some() {
+                self.batch.call(&script::EXTEND, &name, &[px.as_bytes()]);
             }
             self.batch.push(&name, &[b"GET", key]);
         }
@@ -207,11 +214,8 @@ impl<'r> Talk<'r> {
     fn hear_tags(&mut self, replies: Vec<Reply>) {
         let mut replies = replies.into_iter();
         for (tag, need) in std::mem::take(&mut self.wanted) {
-            let (count, life) = match need {
-                Need::Nothing => (1, None),
-                Need::Extend(life) => (2, Some(life)),
-                Need::Make(life) => (3, Some(life)),
-            };
+            let Need { make, life } = need;
+            let count = 1 + usize::from(make) + usize::from(life.is_some());
             let mut answers = Answers { replies: &mut replies, left: count };
             let version = (1..count).try_for_each(|_| answers.next().map(drop)).and_then(|()| {
                 let record = answers.bytes()?;

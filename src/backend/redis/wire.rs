@@ -114,6 +114,9 @@ impl Protocol for Hello {
                 return Err(Error::new(ErrorKind::Unavailable, what));
             }
         }
+        if !reader.is_empty() {
+            return Err(out_of_step(node));
+        }
         if let (Some(guard), [info, home]) = (&self.guard, &asked[..]) {
             guard.compare(node, info, home)?;
         }
@@ -125,10 +128,15 @@ impl Protocol for Hello {
         link.stream.write_all(b"*1\r\n$4\r\nPING\r\n").map_err(failed)?;
         link.stream.flush().map_err(failed)?;
         match link.session.value(&mut link.stream).map_err(failed)? {
-            Value::SimpleString(pong) if pong == "PONG" => Ok(()),
-            _ => Err(Error::new(ErrorKind::Unavailable, format!("redis {node} is out of step"))),
+            Value::SimpleString(pong) if pong == "PONG" && link.session.is_empty() => Ok(()),
+            _ => Err(out_of_step(node)),
         }
     }
+}
+
+fn out_of_step(node: &Endpoint) -> Error {
+    let what = format!("redis {node} answers what was not asked");
+    Error::new(ErrorKind::Unavailable, what)
 }
 
 /// Why a server did not take our greeting.
@@ -407,6 +415,8 @@ impl<'p> Going<'p> {
             self.ended |= matches!(&reply, Value::ServerError(error) if ends_connection(error));
             self.replies.push(Ok(reply));
         }
+        // More than was asked for would be taken for the answer to the next command.
+        self.ended |= !link.session.is_empty();
         Ok(())
     }
 

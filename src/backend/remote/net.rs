@@ -93,11 +93,12 @@ impl Stream {
 
     /// When reads and writes from now on end.
     pub(crate) fn set_deadline(&mut self, until: Instant) {
-        match &mut self.0 {
-            Layer::Plain(socket) => socket.until = until,
+        let socket = match &mut self.0 {
+            Layer::Plain(socket) => socket,
             #[cfg(feature = "tls")]
-            Layer::Tls(tls) => tls.sock.until = until,
-        }
+            Layer::Tls(tls) => &mut tls.sock,
+        };
+        (socket.until, socket.late) = (until, 0);
     }
 
     /// Whether the socket is open and nothing waits to be read. On a connection nobody uses
@@ -161,7 +162,12 @@ pub(crate) struct Bounded {
     /// What the operating system was told; told again only when it is far off.
     read_limit: Duration,
     write_limit: Duration,
+    /// So often it was read from or written to when the time was up.
+    late: u32,
 }
+
+/// How often that may be: enough for answers that are here, not for a server that never stops.
+const LATE: u32 = 64;
 
 enum Socket {
     Tcp(TcpStream),
@@ -187,7 +193,8 @@ impl Socket {
 
 impl Bounded {
     fn new(socket: Socket, until: Instant) -> Self {
-        Self { socket, until, read_limit: Duration::ZERO, write_limit: Duration::ZERO }
+        let (read_limit, write_limit) = (Duration::ZERO, Duration::ZERO);
+        Self { socket, until, read_limit, write_limit, late: 0 }
     }
 
     /// Does something that may block again and again until it does not run into the limit. When the
@@ -201,6 +208,10 @@ impl Bounded {
         loop {
             let left = self.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                if self.late == LATE {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                self.late += 1;
                 self.socket.set_nonblocking(true)?;
                 let done = attempt(self);
                 self.socket.set_nonblocking(false)?;
