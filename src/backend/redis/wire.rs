@@ -362,8 +362,7 @@ impl<'p> Going<'p> {
         let from = self.replies.len();
         self.written = self.chunk(batch, from);
         if let Err(error) = self.send(batch, from, first_try) {
-            let waited = true;
-            self.again_or_fail(batch, from, error, limits, waited);
+            self.again_or_fail(batch, from, error, limits, true);
         }
     }
 
