@@ -184,7 +184,7 @@ impl Redis {
         let mut batch = Batch::new(self.topology.is_cluster());
         let versions: Vec<u64> = tags.iter().map(|_| tags::fresh()).collect();
         for (tag, version) in tags.iter().zip(&versions) {
-            let name = tags::name(tag.as_str());
+            let name = stored::tag(tag.as_str());
             // One that is missing has invalidated its entries already. What was sent once is not
             // sent again: somebody may have set another version since.
             let words: [&[u8]; 5] =
@@ -212,7 +212,7 @@ impl Redis {
     fn forget_tags(&self, limits: Limits, tags: &[&str]) -> Result<()> {
         let mut batch = Batch::new(self.topology.is_cluster());
         for tag in tags {
-            let name = tags::name(tag);
+            let name = stored::tag(tag);
             batch.push(&name, &[b"UNLINK", name.as_bytes()]);
             self.tags.note_version(tag, None);
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::batch::Batch;
-use super::seal::{LONGEST, millis};
+use super::seal::px;
 use super::wire::{self, Limits, number};
 use super::{Redis, script};
 use crate::backend::envelope::is_whole_number;
@@ -122,10 +122,6 @@ fn text<'e>(entry: &'e Entry, life: &Life) -> Result<&'e [u8]> {
     }
 }
 
-fn px(life: Option<Duration>) -> Option<String> {
-    life.map(millis).filter(|ms| *ms < LONGEST).map(|ms| ms.to_string())
-}
-
 fn ask(write: &Write<'_>, batch: &mut Batch) -> Result<()> {
     let name = write.key.as_str();
     let key = name.as_bytes();
@@ -133,7 +129,7 @@ fn ask(write: &Write<'_>, batch: &mut Batch) -> Result<()> {
         (When::Always | When::Absent | When::Present, Change::Put(entry, life)) => {
             let (value, px) = (text(entry, life)?, px(life.hard));
             let mut words: Vec<&[u8]> = vec![b"SET", key, value];
-            if let Some(px) = &px {
+            if !px.is_empty() {
                 words.extend([&b"PX"[..], px.as_bytes()]);
             }
             match write.when {
@@ -148,16 +144,18 @@ fn ask(write: &Write<'_>, batch: &mut Batch) -> Result<()> {
             }
         }
         (When::Always | When::Present, Change::Remove) => batch.push(name, &[b"UNLINK", key]),
-        (When::Always | When::Present, Change::Expire(life)) => match px(*life) {
-            Some(px) => batch.push(name, &[b"PEXPIRE", key, px.as_bytes()]),
-            None => {
+        (When::Always | When::Present, Change::Expire(life)) => {
+            let px = px(*life);
+            if px.is_empty() {
                 batch.push(name, &[b"PERSIST", key]);
                 batch.push(name, &[b"EXISTS", key]);
+            } else {
+                batch.push(name, &[b"PEXPIRE", key, px.as_bytes()]);
             }
-        },
+        }
         (When::Always, Change::Add { by, from, life }) => {
             let first = from.checked_add(*by).map_or(String::new(), |sum| sum.to_string());
-            let (by, px) = (by.to_string(), px(life.hard).unwrap_or_default());
+            let (by, px) = (by.to_string(), px(life.hard));
             let first = first.as_bytes();
             batch.call_once(&script::ADD, name, &[by.as_bytes(), first, px.as_bytes(), first]);
         }

@@ -406,7 +406,7 @@ impl Job for Reading<'_> {
                 if self.asks_life() {
                     talk.batch.push(name, &[b"PTTL", key]);
                 }
-                talk.redis.tags.tags_of(self.key).iter().for_each(|tag| talk.want_tag(tag));
+                talk.want_last_tags(self.key);
             }
             State::Judge(lies) => lies.want_tags(talk),
             State::Acquire(seen) => {

@@ -14,8 +14,9 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
-/// `set`: stores a value for some milliseconds, for ever (empty) or as long as the older one (`KEEP`).
-macro_rules! with_set {
+/// A script after what all share: `set` stores a value for some milliseconds, for ever (empty) or as
+/// long as the older one (`KEEP`), `act` carries out an action, `found` shows what lies there.
+macro_rules! script {
     ($code:literal) => {
         LazyLock::new(|| {
             Source::new(concat!(
@@ -24,6 +25,11 @@ local function set(v, px)
   if px == 'KEEP' then redis.call('SET', k, v, 'KEEPTTL')
   elseif px == '' then redis.call('SET', k, v)
   else redis.call('SET', k, v, 'PX', px) end
+  return 1
+end
+local function act(action, a, b)
+  if action == 'SET' then return set(a, b) end
+  if action == 'PEXPIRE' then redis.call('PEXPIRE', k, a) else redis.call(action, k) end
   return 1
 end
 local function found()
@@ -55,7 +61,7 @@ pub(super) type Known = LazyLock<Source>;
 
 /// Stores where nothing lies, or what was seen: `new px seen over`. With `over` set to 1
 /// placeholders count as nothing.
-pub(super) static ACQUIRE: Known = with_set!(
+pub(super) static ACQUIRE: Known = script!(
     "local new, px, seen, over = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local h = redis.call('GETRANGE', k, 0, 17)
 if h == '' or h == seen or h == string.sub(new, 1, 18) and string.byte(h) == 193
@@ -65,7 +71,7 @@ return found()"
 
 /// Changes what was seen: `seen action ...`, where the action is `SET new px`, `PEXPIRE px`,
 /// `PERSIST` or `UNLINK`. What was seen is the first 18 bytes of ours, all of another program's.
-pub(super) static SWAP: Known = with_set!(
+pub(super) static SWAP: Known = script!(
     "local seen, action = ARGV[1], ARGV[2]
 local last = #seen - 1
 if string.byte(seen) ~= 193 or #seen < 18 then last = #seen end
@@ -75,40 +81,33 @@ if h ~= seen or h == '' then
      and redis.call('GETRANGE', k, 0, 17) == string.sub(ARGV[3], 1, 18) then return 1 end
   return found()
 end
-if action == 'SET' then return set(ARGV[3], ARGV[4])
-elseif action == 'PEXPIRE' then redis.call('PEXPIRE', k, ARGV[3])
-else redis.call(action, k) end
-return 1"
+return act(action, ARGV[3], ARGV[4])"
 );
 
 /// Changes an entry that is there, if that can be told without its tags and times: `action ...` as
 /// in [`SWAP`].
-pub(super) static PRESENT: Known = with_set!(
-    "local action = ARGV[1]
-local h = redis.call('GETRANGE', k, 0, 19)
+pub(super) static PRESENT: Known = script!(
+    "local h = redis.call('GETRANGE', k, 0, 19)
 if h == '' then return false end
 if string.byte(h) == 193 then
   local flags = string.byte(h, 20)
   if string.byte(h, 2) ~= 86 or not flags or flags % 16 >= 4 or flags >= 64 then return found() end
 end
-if action == 'SET' then return set(ARGV[2], ARGV[3])
-elseif action == 'PEXPIRE' then redis.call('PEXPIRE', k, ARGV[2])
-else redis.call(action, k) end
-return 1"
+return act(ARGV[1], ARGV[2], ARGV[3])"
 );
 
 /// Removes whatever is there and answers its beginning.
-pub(super) static DELETE: Known = with_set!(
+pub(super) static DELETE: Known = script!(
     "local h = redis.pcall('GETRANGE', k, 0, 4095)
 if type(h) == 'table' then h = 'another type' end
 if redis.call('UNLINK', k) == 0 then return false end
 return h"
 );
 
-/// Adds to a whole number: `by first px new`, where `first` is the number where nothing lies (empty if
-/// it would be too large), and `new` is what is stored for it then. Answers with the number as text after a `+`, with a `!` if there is
-/// nothing to store, or with what is there.
-pub(super) static ADD: Known = with_set!(
+/// Adds to a whole number: `by first px new`, where `first` is the number where nothing lies (empty
+/// if it would be too large), and `new` is what is stored for it then. Answers with the number as
+/// text after a `+`, with a `!` if there is nothing to store, or with what is there.
+pub(super) static ADD: Known = script!(
     "local h = redis.call('GETRANGE', k, 0, 17)
 if h == '' or string.sub(h, 1, 2) == '\\193P' then
   if ARGV[2] == '' then return '!' end
@@ -122,7 +121,7 @@ return '+' .. redis.call('GET', k)"
 );
 
 /// Makes a tag's record outlive its entries: `px`, empty for ever.
-pub(super) static EXTEND: Known = with_set!(
+pub(super) static EXTEND: Known = script!(
     "local left = redis.call('PTTL', k)
 if left >= 0 then
   if ARGV[1] == '' then redis.call('PERSIST', k)

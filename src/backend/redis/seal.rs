@@ -14,15 +14,16 @@ pub(super) struct Sealed {
     pub(super) id: Option<u128>,
 }
 
-/// The milliseconds an entry of this life is kept; empty for ever.
-fn px(life: &Life) -> String {
-    let end = match (life.hard, life.idle) {
+/// The milliseconds until an end as a command has them; empty for ever.
+pub(super) fn px(end: Option<Duration>) -> String {
+    end.map(millis).filter(|ms| *ms < LONGEST).map_or(String::new(), |ms| ms.to_string())
+}
+
+/// When the server is to remove an entry of this life.
+fn end(life: &Life) -> Option<Duration> {
+    match (life.hard, life.idle) {
         (Some(hard), Some(idle)) => Some(hard.min(idle)),
         (hard, idle) => hard.or(idle),
-    };
-    match end.map(millis) {
-        Some(ms) if ms < LONGEST => ms.to_string(),
-        _ => String::new(),
     }
 }
 
@@ -42,7 +43,7 @@ pub(super) fn seal(
     id: u128,
     now_ms: u64,
 ) -> Sealed {
-    let px = px(life);
+    let px = px(end(life));
     if is_bare(entry, life) {
         return Sealed { bytes: entry.value.bytes().to_vec(), px, id: None };
     }
@@ -105,4 +106,4 @@ pub(super) fn millis(time: Duration) -> u64 {
 }
 
 /// Thirty thousand years: what lives longer lives for ever.
-pub(super) const LONGEST: u64 = 1_000_000_000_000_000;
+const LONGEST: u64 = 1_000_000_000_000_000;

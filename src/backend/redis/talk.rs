@@ -16,7 +16,7 @@ use super::batch::{Batch, Reply};
 use super::script;
 use super::seal::millis;
 use super::wire::{self, Limits};
-use crate::backend::remote::{tags, wall_ms};
+use crate::backend::remote::{stored, tags, wall_ms};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The work on one key.
@@ -133,7 +133,12 @@ impl<'r> Talk<'r> {
         self.need(tag, Need::default());
     }
 
-    /// The same, and makes the record if there is none, so that it outlives an entry of this life.
+    /// Asks for the tags a key last had: then it takes no second round trip if it still has them.
+    pub(super) fn want_last_tags(&mut self, key: &str) {
+        self.redis.tags.tags_of(key).iter().for_each(|tag| self.want_tag(tag));
+    }
+
+    /// As [`want_tag`](Self::want_tag), and makes the record if there is none, so that it outlives an entry of this life.
     pub(super) fn make_tag(&mut self, tag: &str, entry: Option<Duration>) {
         self.need(tag, Need { make: true, life: Some(Life::of_record(entry)) });
     }
@@ -190,7 +195,7 @@ impl<'r> Talk<'r> {
 
     fn push_tags(&mut self) {
         for (tag, need) in &self.wanted {
-            let name = tags::name(tag);
+            let name = stored::tag(tag);
             let key = name.as_bytes();
             let px = match need.life {
                 Some(Life::For(life)) => millis(life).to_string(),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::lies::{Lies, Standing};
 use super::script;
-use super::seal::{LONGEST, Sealed, is_bare, millis, moved_end, seal};
+use super::seal::{Sealed, is_bare, moved_end, px, seal};
 use super::stamp::{content_id, fresh_write_id, head, is_of_value, is_tagged, of_the_kind};
 use super::talk::{Answers, Job, Talk};
 use crate::backend::envelope::{self, Envelope, Opened};
@@ -459,16 +459,14 @@ impl<'a> Writing<'a> {
             }
             (_, Change::Remove) => {
                 talk.batch.call(&script::DELETE, name, &[]);
-                talk.redis.tags.tags_of(self.key).iter().for_each(|tag| talk.want_tag(tag));
+                talk.want_last_tags(self.key);
             }
             (_, Change::Expire(life)) => {
-                let px = life.map_or(String::new(), |life| millis(life).to_string());
-                if px.is_empty() || millis(life.unwrap_or_default()) >= LONGEST {
-                    talk.batch.call(&script::PRESENT, name, &[b"PERSIST"]);
-                } else {
-                    talk.batch.call(&script::PRESENT, name, &[b"PEXPIRE", px.as_bytes()]);
-                }
-                talk.redis.tags.tags_of(self.key).iter().for_each(|tag| talk.want_tag(tag));
+                let px = px(*life);
+                let action: &[&[u8]] =
+                    if px.is_empty() { &[b"PERSIST"] } else { &[b"PEXPIRE", px.as_bytes()] };
+                talk.batch.call(&script::PRESENT, name, action);
+                talk.want_last_tags(self.key);
             }
             (_, Change::Add { by, from, life }) => {
                 let first = from.checked_add(*by).map_or(String::new(), |sum| sum.to_string());
@@ -622,7 +620,7 @@ impl Job for Writing<'_> {
             State::Look => {
                 talk.batch.push(name, &[b"GET", key]);
                 talk.batch.push(name, &[b"PTTL", key]);
-                talk.redis.tags.tags_of(self.key).iter().for_each(|tag| talk.want_tag(tag));
+                talk.want_last_tags(self.key);
                 self.ask_tags_now(talk);
             }
             State::Judge(lies) | State::Removed(lies) => lies.want_tags(talk),

@@ -6,8 +6,8 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
+use super::random;
 use super::recent::Recent;
-use super::{random, stored};
 use crate::backend::Tags;
 
 /// How many keys' tags and how many tags' versions are remembered.
@@ -116,11 +116,6 @@ impl Memory {
 /// Beyond this a record lives for ever.
 fn far_off() -> Instant {
     Instant::now() + DAY * 365 * 50
-}
-
-/// The name of a tag's record.
-pub(crate) fn name(tag: &str) -> String {
-    stored::tag(tag)
 }
 
 #[cfg(test)]
