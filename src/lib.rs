@@ -58,10 +58,12 @@ mod sync;
 mod tag;
 mod value;
 
+#[cfg(feature = "memcached")]
+pub use backend::memcached::{Distribution, Memcached, MemcachedBuilder};
 pub use backend::memory::{Memory, Reason};
 #[cfg(feature = "redis")]
 pub use backend::redis::{Redis, RedisBuilder};
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "tls", any(feature = "redis", feature = "memcached")))]
 pub use backend::remote::tls::TlsSettings;
 pub use backend::{Backend, Cause, Health, Removed, Tags, Token};
 pub use cache::{Cache, CacheBuilder, DryRun, EntryRef, Hit, Load, Loaded, Lookup, Ttl, Typed};

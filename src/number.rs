@@ -22,6 +22,6 @@ fn parse(entry: &Entry) -> Result<i64> {
     text.parse().map_err(|_| overflow())
 }
 
-fn overflow() -> Error {
+pub(crate) fn overflow() -> Error {
     Error::new(ErrorKind::Overflow, "the counter would leave the range of a 64-bit integer")
 }

@@ -122,7 +122,7 @@ impl Pattern {
     }
 
     /// Whether it is all keys of its namespace.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "redis", feature = "memcached"))]
     pub(crate) fn is_all(&self) -> bool {
         matches!(self.rest, Rest::All)
     }

@@ -21,7 +21,7 @@ mod conformance {
 #[allow(dead_code)]
 mod custom;
 
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod support;
 
 use conformance::rig::Rig;
@@ -66,6 +66,42 @@ mod servers {
         static SERVERS: OnceLock<RedisCluster> = OnceLock::new();
         let servers = SERVERS.get_or_init(RedisCluster::start);
         Rig::on_server(Redis::open(&servers.url()).unwrap())
+    }
+}
+
+/// The same of Memcached.
+#[cfg(feature = "memcached")]
+mod memcached_servers {
+    use std::sync::OnceLock;
+
+    use yokedcache::Memcached;
+
+    use crate::conformance::rig::Rig;
+    use crate::support::{MemcachedFleet, MemcachedServer};
+
+    pub fn one() -> Rig {
+        static SERVER: OnceLock<MemcachedServer> = OnceLock::new();
+        let server = SERVER.get_or_init(|| MemcachedServer::start(&[]));
+        Rig::on_server(Memcached::open(server.url()).unwrap())
+    }
+
+    pub fn one_binary() -> Rig {
+        static SERVER: OnceLock<MemcachedServer> = OnceLock::new();
+        let server = SERVER.get_or_init(|| MemcachedServer::sasl("user", "secret"));
+        Rig::on_server(Memcached::builder(server.url()).binary(true).build().unwrap())
+    }
+
+    pub fn fleet() -> Rig {
+        Rig::on_server(Memcached::open(&fleet_url()).unwrap())
+    }
+
+    pub fn fleet_binary() -> Rig {
+        Rig::on_server(Memcached::builder(&fleet_url()).binary(true).build().unwrap())
+    }
+
+    fn fleet_url() -> String {
+        static SERVERS: OnceLock<MemcachedFleet> = OnceLock::new();
+        SERVERS.get_or_init(|| MemcachedFleet::start(4)).url(&[3, 1, 1, 2])
     }
 }
 
@@ -214,9 +250,17 @@ suite!(custom_backend, crate::Rig::on_real_time(crate::custom::Sorted::new()));
 suite!(redis_standalone, crate::servers::standalone());
 #[cfg(feature = "redis")]
 suite!(redis_over_a_unix_socket, crate::servers::unix());
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "redis", feature = "tls"))]
 suite!(redis_over_tls, crate::servers::tls());
 #[cfg(feature = "redis")]
 suite!(redis_behind_sentinels, crate::servers::sentinel());
 #[cfg(feature = "redis")]
 suite!(redis_cluster, crate::servers::cluster());
+#[cfg(feature = "memcached")]
+suite!(memcached_one_server, crate::memcached_servers::one());
+#[cfg(feature = "memcached")]
+suite!(memcached_four_weighted_servers, crate::memcached_servers::fleet());
+#[cfg(feature = "memcached")]
+suite!(memcached_binary, crate::memcached_servers::one_binary());
+#[cfg(feature = "memcached")]
+suite!(memcached_binary_four_weighted_servers, crate::memcached_servers::fleet_binary());

@@ -1,7 +1,8 @@
 //! How an entry is written where only bytes can be stored.
 //!
 //! ```text
-//! C1 'V'  write id[16]  codec  flags  created[8]  [soft[8]] [cap[8]] [schema[4]] [cost[4]]
+//! C1 'V'  write id[16]  codec  flags  created[8]  [soft[8]] [cap[8]] [idle[8]]
+//!         [schema[4]] [cost[4]]
 //!         [tags: count[2], then each: length[2], name, version[8]]
 //!         checksum of all that[4]  checksum of the body[8]  body
 //! C1 'P'  token[16]                                   a placeholder: somebody is loading
@@ -31,7 +32,7 @@ const CAP: u8 = 1 << 3;
 const SCHEMA: u8 = 1 << 4;
 const COST: u8 = 1 << 5;
 const TAGS: u8 = 1 << 6;
-const UNUSED: u8 = 1 << 7;
+const IDLE: u8 = 1 << 7;
 
 /// An entry with what a store of plain bytes cannot keep beside it.
 #[derive(Clone, Debug)]
@@ -45,8 +46,10 @@ pub struct Envelope {
     pub created: u64,
     /// When it turns stale.
     pub soft: Option<u64>,
-    /// When it is gone however often it is read, for entries that slide.
+    /// When it is gone at the latest, where the store does not tell: `u64::MAX` if never.
     pub cap: Option<u64>,
+    /// How long it lives after it was read, if it slides.
+    pub idle: Option<u64>,
     /// The versions its tags had, in the order of the entry's tags.
     pub tag_versions: Vec<u64>,
 }
@@ -54,7 +57,8 @@ pub struct Envelope {
 impl Envelope {
     /// An envelope without a soft end and tags.
     pub fn new(entry: Entry, write_id: u128, created: u64) -> Self {
-        Self { entry, write_id, created, soft: None, cap: None, tag_versions: Vec::new() }
+        let (soft, cap, idle, tag_versions) = (None, None, None, Vec::new());
+        Self { entry, write_id, created, soft, cap, idle, tag_versions }
     }
 
     /// The bytes to store under `key`.
@@ -72,12 +76,14 @@ impl Envelope {
         let flags = packing_bits(*packing)
             | flag(self.soft.is_some(), SOFT)
             | flag(self.cap.is_some(), CAP)
+            | flag(self.idle.is_some(), IDLE)
             | flag(*schema != 0, SCHEMA)
             | flag(*cost_ms != 0, COST)
             | flag(!tags.is_empty(), TAGS);
         out.extend([codec.0, flags]);
         out.extend(self.created.to_le_bytes());
-        out.extend(self.soft.into_iter().chain(self.cap).flat_map(u64::to_le_bytes));
+        let times = [self.soft, self.cap, self.idle];
+        out.extend(times.into_iter().flatten().flat_map(u64::to_le_bytes));
         let small = [*schema, *cost_ms].into_iter().filter(|number| *number != 0);
         out.extend(small.flat_map(u32::to_le_bytes));
         if !tags.is_empty() {
@@ -148,10 +154,11 @@ fn open_value(key: &str, stored: &Bytes, whole: bool) -> Option<Envelope> {
     let mut left = &stored[2..];
     let write_id = u128::from_le_bytes(take(&mut left)?);
     let [codec, flags] = take(&mut left)?;
-    let packing = packing_of(flags).filter(|_| flags & UNUSED == 0)?;
+    let packing = packing_of(flags)?;
     let created = u64::from_le_bytes(take(&mut left)?);
     let soft = optional(flags & SOFT, &mut left)?.map(u64::from_le_bytes);
     let cap = optional(flags & CAP, &mut left)?.map(u64::from_le_bytes);
+    let idle = optional(flags & IDLE, &mut left)?.map(u64::from_le_bytes);
     let schema = optional(flags & SCHEMA, &mut left)?.map_or(0, u32::from_le_bytes);
     let cost_ms = optional(flags & COST, &mut left)?.map_or(0, u32::from_le_bytes);
     let (tags, tag_versions) =
@@ -172,7 +179,7 @@ fn open_value(key: &str, stored: &Bytes, whole: bool) -> Option<Envelope> {
         tags,
         ..Entry::new(stored.slice_ref(left), CodecId(codec))
     };
-    Some(Envelope { entry, write_id, created, soft, cap, tag_versions })
+    Some(Envelope { entry, write_id, created, soft, cap, idle, tag_versions })
 }
 
 fn take<const N: usize>(left: &mut &[u8]) -> Option<[u8; N]> {
@@ -251,9 +258,10 @@ mod tests {
             prop_oneof![Just(0u32), any::<u32>()],
             prop::collection::btree_map(".{1,8}", any::<u64>(), 0..4),
         );
-        let times = (any::<u128>(), any::<u64>(), any::<Option<u64>>(), any::<Option<u64>>());
+        let end = any::<Option<u64>>;
+        let times = (any::<u128>(), any::<u64>(), end(), end(), end());
         (entry, times).prop_map(|((body, codec, packing, schema, cost_ms, tags), times)| {
-            let (write_id, created, soft, cap) = times;
+            let (write_id, created, soft, cap, idle) = times;
             let entry = Entry {
                 packing: packing_of(packing).unwrap(),
                 schema,
@@ -262,7 +270,7 @@ mod tests {
                 ..Entry::new(body, CodecId(codec))
             };
             let tag_versions = tags.into_values().collect();
-            Envelope { soft, cap, tag_versions, ..Envelope::new(entry, write_id, created) }
+            Envelope { soft, cap, idle, tag_versions, ..Envelope::new(entry, write_id, created) }
         })
     }
 
@@ -280,7 +288,8 @@ mod tests {
             prop_assert_eq!(&read.tags, &sealed.tags);
             prop_assert_eq!(&opened.tag_versions, &envelope.tag_versions);
             prop_assert_eq!((opened.write_id, opened.created), (envelope.write_id, envelope.created));
-            prop_assert_eq!((opened.soft, opened.cap), (envelope.soft, envelope.cap));
+            let times = |envelope: &Envelope| (envelope.soft, envelope.cap, envelope.idle);
+            prop_assert_eq!(times(&opened), times(&envelope));
             // The beginning alone tells the same but for the value.
             let beginning = stored.slice(..stored.len() - read.value.bytes().len());
             let Opened::Value(head) = open_head(&key, &beginning) else { panic!("a value") };

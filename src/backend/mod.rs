@@ -98,11 +98,13 @@ mod about;
 mod entry;
 pub mod envelope;
 mod health;
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod memory;
 mod read;
 #[cfg(feature = "redis")]
 pub mod redis;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod remote;
 mod token;
 mod write;

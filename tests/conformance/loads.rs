@@ -230,6 +230,9 @@ pub fn a_load_overtaken_by_a_late_tag_is_not_stored(rig: &Rig) {
         cache.invalidate_tags(["another"]).unwrap();
     });
     assert!(cache.exists("k").unwrap(), "another tag does not overtake");
+    if !rig.can().scan {
+        return;
+    }
     cache.delete("k").unwrap();
     while_loading(&cache, load, || {
         cache.invalidate_tags_all(["late", "another"]).unwrap();
@@ -394,8 +397,8 @@ pub fn a_waiter_of_another_schema_loads_for_itself(rig: &Rig) {
 
 pub fn a_load_may_take_longer_than_the_timeout(rig: &Rig) {
     let cache = rig.cache();
-    let slow = cache.entry("k").timeout(Duration::from_millis(10));
-    slow.get_or_compute(|| thread::sleep(Duration::from_millis(40))).unwrap();
+    let slow = cache.entry("k").timeout(Duration::from_millis(50));
+    slow.get_or_compute(|| thread::sleep(Duration::from_millis(150))).unwrap();
     assert!(cache.exists("k").unwrap(), "the loader's time is not the cache's");
     let endless = cache.entry("l").timeout(Duration::MAX);
     assert_eq!(endless.get_or_compute(|| 1).unwrap(), 1);

@@ -139,7 +139,7 @@ pub fn ttl_tells_what_is_left(rig: &Rig) {
     cache.entry("k").ttl(unit * 3).set(&1).unwrap();
     rig.pass(unit);
     let Some(Ttl::After(left)) = cache.ttl("k").unwrap() else { panic!("an end") };
-    assert!(left <= unit * 2 && !left.is_zero());
+    assert!(left <= unit * 2 + rig.can().ttl_step && !left.is_zero());
     if rig.is_exact() {
         assert_eq!(left, unit * 2);
     }
@@ -202,7 +202,7 @@ pub fn jitter_spreads_ends_within_its_window(rig: &Rig) {
 
 pub fn a_stale_entry_is_absent_to_all_but_lookup(rig: &Rig) {
     let (cache, unit) = (rig.cache(), rig.unit());
-    let store = || cache.entry("k").ttl(unit).stale_for(unit * 50).set("old").unwrap();
+    let store = || cache.entry("k").ttl(unit).stale_for(unit * 6).set("old").unwrap();
     store();
     rig.pass(unit * 2);
     assert_eq!(cache.get::<String>("k").unwrap(), None);
@@ -212,7 +212,9 @@ pub fn a_stale_entry_is_absent_to_all_but_lookup(rig: &Rig) {
     assert!(!cache.expire("k", unit).unwrap());
     assert!(!cache.replace("k", "new").unwrap());
     let Lookup::Hit(hit) = cache.lookup::<String>("k").unwrap() else { panic!("a stale hit") };
-    assert!(hit.stale && hit.value == "old" && hit.ttl_left.unwrap() <= unit * 49);
+    assert!(
+        hit.stale && hit.value == "old" && hit.ttl_left.unwrap() <= unit * 5 + rig.can().ttl_step
+    );
     if rig.can().scan {
         assert!(cache.keys("*").unwrap().is_empty());
     }
@@ -223,7 +225,7 @@ pub fn a_stale_entry_is_absent_to_all_but_lookup(rig: &Rig) {
     assert!(cache.add("k", "new").unwrap());
     assert_eq!(cache.get::<String>("k").unwrap().as_deref(), Some("new"));
     store();
-    rig.pass(unit * 60);
+    rig.pass(unit * 8);
     assert!(matches!(cache.lookup::<String>("k").unwrap(), Lookup::Miss(_)), "past its hard end");
 }
 

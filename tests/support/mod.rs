@@ -7,19 +7,23 @@
 
 mod certs;
 mod cluster;
+mod memcached;
 mod port;
 mod process;
 mod proxy;
 mod redis;
 mod resp;
 mod sentinel;
+mod tls_front;
 mod wait;
 
 pub use cluster::RedisCluster;
+pub use memcached::{MemcachedFleet, MemcachedServer};
 pub use port::free_port;
 pub use process::Process;
 pub use proxy::{Plan, Proxy};
 pub use redis::RedisServer;
 pub use resp::{Reply, Resp};
 pub use sentinel::RedisSentinels;
+pub use tls_front::TlsFront;
 pub use wait::wait_until;

@@ -57,18 +57,24 @@ impl Process {
     /// Starts `command` with what it prints going to the file `out` in `dir`; `dir` is removed at
     /// the end.
     pub fn start(command: &[&str], dir: PathBuf) -> Process {
+        Process::start_with(command, &[], dir)
+    }
+
+    /// Like [`Process::start`], with these variables in the server's environment.
+    pub fn start_with(command: &[&str], env: &[(&str, &Path)], dir: PathBuf) -> Process {
         let program = command[0];
         if !on_path(program) {
             fs::remove_dir_all(&dir).unwrap();
+            let package = if program == "memcached" { "memcached" } else { "redis-server" };
             panic!(
-                "{program} is missing; install it: apt-get install redis-server, \
-                 or run tests/run.sh"
+                "{program} is missing; install it: apt-get install {package}, or run tests/run.sh"
             );
         }
         let mut watchdog = Command::new("sh")
             .args(["-c", WATCHDOG, "watchdog"])
             .arg(&dir)
             .args(command)
+            .envs(env.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -13,7 +13,7 @@ use crate::error::Result;
 pub(super) type Reply = Result<Value>;
 
 /// Commands packed one after the other.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     bytes: Vec<u8>,
     commands: Vec<Command>,
     /// Whether somebody asks for slots.
@@ -31,6 +31,8 @@ struct Command {
     once: bool,
     /// A server did not know its script: it is sent with the script in full.
     spelled: bool,
+    /// It follows an `ASKING`.
+    asking: bool,
 }
 
 impl Batch {
@@ -56,6 +58,7 @@ impl Batch {
             script: None,
             once: false,
             spelled: false,
+            asking: false,
         });
     }
 
@@ -134,6 +137,15 @@ impl Batch {
         self.commands[index].spelled = true;
     }
 
+    /// Lets a command follow an `ASKING`, or not any more.
+    pub(super) fn ask(&mut self, index: usize, asking: bool) {
+        self.commands[index].asking = asking;
+    }
+
+    pub(super) fn is_asking(&self, index: usize) -> bool {
+        self.commands[index].asking
+    }
+
     fn span(&self, index: usize) -> Range<usize> {
         let start = if index == 0 { 0 } else { self.commands[index - 1].end };
         start..self.commands[index].end
@@ -143,18 +155,19 @@ impl Batch {
         self.span(index).len()
     }
 
-    /// The bytes of these commands, some of them after an `ASKING`.
-    pub(super) fn bytes(&self, indices: &[usize], asking: &[usize]) -> Cow<'_, [u8]> {
+    /// The bytes of these commands.
+    pub(super) fn bytes(&self, indices: &[usize]) -> Cow<'_, [u8]> {
         let (Some(&first), Some(&last)) = (indices.first(), indices.last()) else {
             return Cow::Borrowed(&[]);
         };
-        let together = last - first + 1 == indices.len() && asking.is_empty();
-        if together && !self.commands[first..=last].iter().any(|command| command.spelled) {
+        let as_packed = |command: &Command| !command.spelled && !command.asking;
+        let together = last - first + 1 == indices.len();
+        if together && self.commands[first..=last].iter().all(as_packed) {
             return Cow::Borrowed(&self.bytes[self.span(first).start..self.span(last).end]);
         }
         let mut out = Vec::new();
         for &index in indices {
-            if asking.contains(&index) {
+            if self.commands[index].asking {
                 out.extend_from_slice(b"*1\r\n$6\r\nASKING\r\n");
             }
             self.write(index, &mut out);
@@ -186,13 +199,13 @@ mod tests {
         let mut batch = Batch::new(true);
         batch.push("foo", &[b"GET", b"foo"]);
         batch.call(&script::SWAP, "bar", &[b"seen", b"UNLINK"]);
-        assert_eq!(&*batch.bytes(&[0], &[]), b"*2\r\n$3\r\nGET\r\n$3\r\nfoo\r\n");
-        let called = String::from_utf8(batch.bytes(&[1], &[]).to_vec()).unwrap();
+        assert_eq!(&*batch.bytes(&[0]), b"*2\r\n$3\r\nGET\r\n$3\r\nfoo\r\n");
+        let called = String::from_utf8(batch.bytes(&[1]).to_vec()).unwrap();
         let hash = &script::SWAP.hash;
         let tail = "$1\r\n1\r\n$3\r\nbar\r\n$4\r\nseen\r\n$6\r\nUNLINK\r\n";
         assert_eq!(called, format!("*6\r\n$7\r\nEVALSHA\r\n$40\r\n{hash}\r\n{tail}"));
         batch.spell_out(1);
-        let spelled = String::from_utf8(batch.bytes(&[1], &[]).to_vec()).unwrap();
+        let spelled = String::from_utf8(batch.bytes(&[1]).to_vec()).unwrap();
         let code = script::SWAP.code;
         assert_eq!(spelled, format!("*6\r\n$4\r\nEVAL\r\n${}\r\n{code}\r\n{tail}", code.len()));
         assert_eq!((batch.slot(0), batch.slot(1)), (12182, 5061));

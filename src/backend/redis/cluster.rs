@@ -12,7 +12,8 @@ use super::batch::Batch;
 use super::repeat::Promoted;
 use super::slot::SLOTS;
 use super::topology::{Maker, Topology};
-use super::wire::{Limits, Role, Server, number, text};
+use super::wire::{Role, Server, number, text};
+use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::net::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 

@@ -8,8 +8,9 @@ use redis::Value;
 use super::Redis;
 use super::batch::Batch;
 use super::topology::Topology;
-use super::wire::{Limits, Server, refused, text};
+use super::wire::{Server, refused, text};
 use crate::backend::health::{self, Health};
+use crate::backend::remote::exchange::Limits;
 use crate::backend::{Call, Name};
 use crate::stats::BackendStats;
 

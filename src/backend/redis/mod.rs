@@ -5,25 +5,18 @@ mod builder;
 mod cluster;
 mod guard;
 mod health;
-mod lies;
 mod plain;
-mod read;
 mod repeat;
 mod resp;
 mod scan;
 mod script;
-mod seal;
 mod sentinel;
 mod slot;
-mod stamp;
-mod talk;
+mod store;
 mod topology;
 mod url;
-mod values;
 mod wire;
-mod write;
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,13 +27,15 @@ pub use builder::RedisBuilder;
 
 use self::batch::Batch;
 use self::guard::Guard;
-use self::read::Reading;
 use self::repeat::Repeats;
 use self::topology::Topology;
-use self::wire::Limits;
-use self::write::Writing;
 use crate::backend::health::Health;
-use crate::backend::remote::{self, stored, tags};
+use crate::backend::remote::exchange::Limits;
+use crate::backend::remote::reading::Reading;
+use crate::backend::remote::talk::drive;
+use crate::backend::remote::values::read_values;
+use crate::backend::remote::writing::write;
+use crate::backend::remote::{self, in_turns, outcome_of_reads, outcome_of_writes, stored, tags};
 use crate::backend::{
     About, Backend, Call, Can, Name, Origin, Read, Removed, Scope, Want, Write, Wrote,
 };
@@ -125,11 +120,6 @@ impl Redis {
         Ok(Limits { until, retry_late: self.retry_on_timeout })
     }
 
-    /// The name a key is stored under.
-    fn name_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
-        if self.plain { Cow::Borrowed(key) } else { stored::key(key) }
-    }
-
     /// The key stored under a name, if it is one.
     fn key_of<'n>(&self, name: &'n str) -> Option<&'n str> {
         match self.plain {
@@ -148,34 +138,14 @@ impl Redis {
     ) -> Result<()> {
         let limits = self.limits(call)?;
         if want.is_plain() && !self.topology.is_cluster() {
-            self.read_values(limits, keys, want, out);
+            read_values(self, limits, keys, want, out);
             return Ok(());
         }
         let plain = matches!(want.lease, crate::backend::Ask::No) && !want.token;
-        let mut jobs: Vec<Reading<'_>> =
-            keys.iter().zip(out).map(|(name, out)| Reading::new(*name, want, out)).collect();
-        self.drive(limits, &mut jobs, self.replica_reads && plain && want.slide.is_none());
-        Ok(())
-    }
-
-    /// Writes in order; several to one key one after the other.
-    fn write_all(&self, call: Call, writes: &[Write<'_>], out: &mut [Wrote]) -> Result<()> {
-        let limits = self.limits(call)?;
-        let (mut writes, mut out) = (writes, out);
-        while !writes.is_empty() {
-            let end = distinct(writes);
-            let (now, later) = writes.split_at(end);
-            let (out_now, out_later) = out.split_at_mut(end);
-            if self.plain {
-                self.plain_write(limits, now, out_now);
-            } else {
-                let jobs = now.iter().zip(out_now);
-                let mut jobs: Vec<Writing<'_>> =
-                    jobs.map(|(write, out)| Writing::new(write, out)).collect();
-                self.drive(limits, &mut jobs, false);
-            }
-            (writes, out) = (later, out_later);
-        }
+        let mut jobs: Vec<Reading<'_, Self>> =
+            keys.iter().zip(out).map(|(name, out)| Reading::new(self, *name, want, out)).collect();
+        let replicas = self.replica_reads && plain && want.slide.is_none();
+        drive(self, limits, &mut jobs, replicas);
         Ok(())
     }
 
@@ -228,21 +198,6 @@ impl Redis {
     }
 }
 
-/// How many writes from the first on have different keys.
-fn distinct(writes: &[Write<'_>]) -> usize {
-    if writes.len() == 1 {
-        return 1;
-    }
-    let mut seen = std::collections::HashSet::with_capacity(writes.len());
-    writes.iter().take_while(|write| seen.insert(write.key.as_str())).count()
-}
-
-/// All slots failed for the same reason: nothing is known of any.
-fn all_failed<'s>(mut errors: impl Iterator<Item = Option<&'s Error>>) -> Option<Error> {
-    let first = errors.next()??;
-    errors.all(|error| error.is_some_and(|error| error.is_outage())).then(|| first.clone())
-}
-
 impl Backend for Redis {
     fn about(&self) -> About {
         let mut can = Can::new();
@@ -267,11 +222,7 @@ impl Backend for Redis {
         } else {
             self.read_all(call, keys, want, out)?;
         }
-        let errors = out.iter().map(|read| match read {
-            Read::Failed(error) if error.is_outage() => Some(error),
-            _ => None,
-        });
-        all_failed(errors).map_or(Ok(()), Err)
+        outcome_of_reads(out)
     }
 
     fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
@@ -279,12 +230,13 @@ impl Backend for Redis {
         if let Some(repeats) = &self.repeats {
             repeats.note_writes(writes);
         }
-        self.write_all(call, writes, out)?;
-        let errors = out.iter().map(|wrote| match wrote {
-            Wrote::Failed(error) if error.is_outage() => Some(error),
-            _ => None,
-        });
-        all_failed(errors).map_or(Ok(()), Err)
+        let limits = self.limits(call)?;
+        if self.plain {
+            in_turns(writes, out, |writes, out| self.plain_write(limits, writes, out));
+        } else {
+            write(self, limits, writes, out);
+        }
+        outcome_of_writes(out)
     }
 
     fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {

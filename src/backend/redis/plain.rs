@@ -6,13 +6,14 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::batch::Batch;
-use super::seal::px;
-use super::wire::{self, Limits, number};
+use super::store::px;
+use super::wire::{self, number};
 use super::{Redis, script};
-use crate::backend::envelope::is_whole_number;
+use crate::backend::remote::exchange::Limits;
+use crate::backend::remote::plain::{entry, found, text};
+use crate::backend::remote::seal::end_in;
 use crate::backend::{
-    Ask, Call, Cause, Change, CodecId, Entry, Found, Grant, Life, More, Name, NotDone, Packing,
-    Read, Want, When, Write, Wrote,
+    Ask, Call, Cause, Change, Grant, Name, NotDone, Read, Want, When, Write, Wrote,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::number;
@@ -48,7 +49,8 @@ impl Redis {
                 }
                 (Err(error), _) | (_, Err(error)) => Read::Failed(error),
                 (Ok(Value::BulkString(bytes)), Ok(left)) => {
-                    Read::Hit(found(bytes.into(), &left, want))
+                    let left = number(Some(&left)).and_then(|left| u64::try_from(left).ok());
+                    Read::Hit(found(bytes.into(), left.map(Duration::from_millis), want))
                 }
                 _ => Read::Miss(Cause::Absent, Grant::None),
             };
@@ -86,48 +88,12 @@ fn answer(reply: Option<Result<Value>>) -> Result<Value> {
     }
 }
 
-/// Another program's value.
-fn entry(bytes: Bytes) -> Entry {
-    let codec = match &*bytes {
-        b"null" => CodecId::NEGATIVE,
-        text if is_whole_number(text) => CodecId::INT,
-        _ => CodecId::FOREIGN,
-    };
-    Entry::new(bytes, codec)
-}
-
-fn found(bytes: Bytes, left: &Value, want: &Want<'_>) -> Found {
-    let mut entry = entry(bytes);
-    if want.head_only {
-        entry.value = Bytes::new().into();
-    }
-    let left = number(Some(left)).and_then(|left| u64::try_from(left).ok());
-    let life = Life::new(left.map(Duration::from_millis));
-    let more = want.meta.then(|| Box::new(More { life, ..More::default() }));
-    Found { more, ..Found::new(entry) }
-}
-
-/// What is written of an entry, if that is all there is to it.
-fn text<'e>(entry: &'e Entry, life: &Life) -> Result<&'e [u8]> {
-    let lacks = |what: &str| Err(Error::unsupported("plain redis", what));
-    match entry.codec {
-        _ if entry.schema != 0 => lacks("schema versions"),
-        _ if entry.packing != Packing::None => lacks("compressed values"),
-        _ if !entry.tags.is_empty() => lacks("tags"),
-        _ if life.soft.is_some() => lacks("values kept when stale"),
-        _ if life.idle.is_some() => lacks("sliding ends"),
-        CodecId::NEGATIVE => Ok(b"null"),
-        CodecId::RAW | CodecId::JSON | CodecId::INT | CodecId::FOREIGN => Ok(entry.value.bytes()),
-        _ => lacks("codecs other than JSON"),
-    }
-}
-
 fn ask(write: &Write<'_>, batch: &mut Batch) -> Result<()> {
     let name = write.key.as_str();
     let key = name.as_bytes();
     match (&write.when, &write.change) {
         (When::Always | When::Absent | When::Present, Change::Put(entry, life)) => {
-            let (value, px) = (text(entry, life)?, px(life.hard));
+            let (value, px) = (text("plain redis", entry, life)?, px(end_in(life.hard)));
             let mut words: Vec<&[u8]> = vec![b"SET", key, value];
             if !px.is_empty() {
                 words.extend([&b"PX"[..], px.as_bytes()]);
@@ -145,7 +111,7 @@ fn ask(write: &Write<'_>, batch: &mut Batch) -> Result<()> {
         }
         (When::Always | When::Present, Change::Remove) => batch.push(name, &[b"UNLINK", key]),
         (When::Always | When::Present, Change::Expire(life)) => {
-            let px = px(*life);
+            let px = px(end_in(*life));
             if px.is_empty() {
                 batch.push(name, &[b"PERSIST", key]);
                 batch.push(name, &[b"EXISTS", key]);
@@ -155,7 +121,7 @@ fn ask(write: &Write<'_>, batch: &mut Batch) -> Result<()> {
         }
         (When::Always, Change::Add { by, from, life }) => {
             let first = from.checked_add(*by).map_or(String::new(), |sum| sum.to_string());
-            let (by, px) = (by.to_string(), px(life.hard));
+            let (by, px) = (by.to_string(), px(end_in(life.hard)));
             let first = first.as_bytes();
             batch.call_once(&script::ADD, name, &[by.as_bytes(), first, px.as_bytes(), first]);
         }

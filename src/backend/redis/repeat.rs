@@ -15,6 +15,7 @@ use redis::Value;
 
 use super::batch::Batch;
 use super::{Redis, wire};
+use crate::backend::remote::store::Store;
 use crate::backend::{Call, Change, Name, Scope, Write};
 use crate::error::Result;
 use crate::pattern::Pattern;

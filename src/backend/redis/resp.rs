@@ -8,11 +8,10 @@ use std::io::{self, Read};
 
 use redis::Value;
 
-/// What is read at once. Longer strings are read straight to where they stay.
-const BUFFER: usize = 16 << 10;
-/// The longest string servers send, and the longest line that is not one.
+use crate::backend::remote::buffer::{Buffer, unexpected};
+
+/// The longest string servers send.
 const LONGEST: usize = 512 << 20;
-const LONGEST_LINE: usize = 64 << 10;
 /// `CLUSTER SLOTS` nests four deep.
 const DEEPEST: usize = 16;
 /// More values than any reply to us has.
@@ -21,11 +20,7 @@ const MOST_VALUES: usize = 1 << 20;
 const ROOM: usize = 1024;
 
 /// What was received and not yet used.
-pub(super) struct Reader {
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
-}
+pub(super) struct Reader(Buffer);
 
 /// The first line of a reply.
 enum Head {
@@ -36,18 +31,18 @@ enum Head {
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), start: 0, end: 0 }
+        Self(Buffer::new())
     }
 
     /// Waits until there is something to read.
     pub(super) fn wait(&mut self, stream: &mut impl Read) -> io::Result<()> {
-        if self.start == self.end { self.fill(stream) } else { Ok(()) }
+        self.0.wait(stream)
     }
 
     /// Whether all that was received has been used. After the last answer that was asked for
     /// anything else means that server and client are out of step.
     pub(super) fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.0.is_empty()
     }
 
     /// The next reply.
@@ -67,13 +62,13 @@ impl Reader {
         *count += 1;
         match self.head(stream)? {
             Head::Done(value) => Ok(value),
-            Head::Bulk(length) => self.bulk(stream, length),
-            Head::Array(_) if depth == DEEPEST || *count > MOST_VALUES => Err(no_reply()),
+            Head::Bulk(length) => Ok(Value::BulkString(self.0.text(stream, length)?)),
+            Head::Array(_) if depth == DEEPEST || *count > MOST_VALUES => Err(unexpected()),
             Head::Array(length) => {
                 let mut values = Vec::with_capacity(length.min(ROOM));
                 for _ in 0..length {
                     if *count > MOST_VALUES {
-                        return Err(no_reply());
+                        return Err(unexpected());
                     }
                     values.push(self.nested(stream, depth + 1, count)?);
                 }
@@ -83,70 +78,13 @@ impl Reader {
     }
 
     fn head(&mut self, stream: &mut impl Read) -> io::Result<Head> {
-        let mut searched = 0;
-        loop {
-            let held = &self.buffer[self.start..self.end];
-            if let Some(at) = held[searched..].iter().position(|byte| *byte == b'\n') {
-                let line = &held[..searched + at + 1];
-                let head = read_head(line);
-                self.start += line.len();
-                return head.ok_or_else(no_reply);
-            }
-            searched = held.len();
-            if searched > LONGEST_LINE || held.first().is_some_and(|kind| !b"+-:$*".contains(kind))
-            {
-                return Err(no_reply());
-            }
-            self.fill(stream)?;
+        self.0.wait(stream)?;
+        if !self.0.first().is_some_and(|kind| b"+-:$*".contains(&kind)) {
+            return Err(unexpected());
         }
+        let line = self.0.line(stream)?;
+        read_head(self.0.get(line)).ok_or_else(unexpected)
     }
-
-    /// Reads more behind what is there.
-    fn fill(&mut self, stream: &mut impl Read) -> io::Result<()> {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        if self.end == self.buffer.len() {
-            let mut longer = std::mem::take(&mut self.buffer).into_vec();
-            longer.resize(longer.len() * 2, 0);
-            self.buffer = longer.into();
-        }
-        match stream.read(&mut self.buffer[self.end..])? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                self.end += read;
-                Ok(())
-            }
-        }
-    }
-
-    fn bulk(&mut self, stream: &mut impl Read, length: usize) -> io::Result<Value> {
-        let held = &self.buffer[self.start..self.end];
-        if let Some(text) = held.get(..length + 2) {
-            let value = text.strip_suffix(b"\r\n").map(|text| Value::BulkString(text.to_vec()));
-            self.start += length + 2;
-            return value.ok_or_else(no_reply);
-        }
-        let mut text = Vec::with_capacity(length.min(BUFFER << 6) + 2);
-        text.extend_from_slice(&held[..held.len().min(length + 2)]);
-        self.start += text.len();
-        let missing = length + 2 - text.len();
-        if stream.take(missing as u64).read_to_end(&mut text)? != missing {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        match text.ends_with(b"\r\n") {
-            true => {
-                text.truncate(length);
-                Ok(Value::BulkString(text))
-            }
-            false => Err(no_reply()),
-        }
-    }
-}
-
-fn no_reply() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "what came is no reply")
 }
 
 fn read_head(line: &[u8]) -> Option<Head> {

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use redis::Value;
 
 use super::batch::Batch;
-use super::lies::Lies;
-use super::stamp::{head, is_of_value};
 use super::topology::Topology;
 use super::wire::{self, Server, number, text};
 use super::{Redis, script, slot};
+use crate::backend::envelope;
 use crate::backend::envelope::Opened;
-use crate::backend::remote::{stored, wall_ms};
+use crate::backend::remote::stamp::{head, is_of_value};
+use crate::backend::remote::{stored, tags};
 use crate::backend::{Backend, Call, Name, Read, Removed, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
@@ -27,8 +27,6 @@ use crate::pattern::Pattern;
 const COUNT: &[u8] = b"1000";
 /// How often an entry is looked at again that was changed before it could be removed.
 const MOST_LOOKS: usize = 100;
-/// An entry is refreshed by who takes it for stale; clocks may differ so much.
-const SKEW_MS: u64 = 5_000;
 /// How much of an entry is read to know its tags, unless there are more.
 const HEAD_BYTES: usize = 1 << 16;
 /// How long to wait before looking again whether the slots stand still.
@@ -368,17 +366,13 @@ impl TagRemover<'_> {
     /// What to remove if it is still there: placeholders, entries with all the tags, and stale ones.
     fn doomed(&self, name: &str, beginning: Bytes) -> Option<u128> {
         let key = self.redis.key_of(name)?;
-        let lies = Lies::new(key, beginning, false, None);
-        match &lies.opened {
-            Opened::Placeholder(token) => Some(*token),
-            Opened::Value(envelope) => {
-                let tags = &envelope.entry.tags;
-                let all = self.tags.iter().all(|tag| tags.contains(tag.as_str()));
-                // A stale one may be under a refresh, whose tags nobody knows yet.
-                let soon = wall_ms().saturating_add(SKEW_MS);
-                let stale = envelope.soft.is_some_and(|soft| soft <= soon);
-                (all || stale).then_some(envelope.write_id)
-            }
+        let opened = envelope::open_head(key, &beginning);
+        if !tags::may_have_all(&opened, self.tags) {
+            return None;
+        }
+        match opened {
+            Opened::Placeholder(token) => Some(token),
+            Opened::Value(envelope) => Some(envelope.write_id),
             Opened::Foreign(_) | Opened::Damaged => None,
         }
     }

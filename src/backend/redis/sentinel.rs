@@ -15,7 +15,8 @@ use redis::Value;
 use super::batch::Batch;
 use super::repeat::Promoted;
 use super::topology::{Maker, Topology};
-use super::wire::{Limits, Role, Server, text};
+use super::wire::{Role, Server, text};
+use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::net::{self, Endpoint, Stream};
 use crate::backend::remote::node::Protocol;
 use crate::error::{Error, ErrorKind, Result};
@@ -204,7 +205,7 @@ impl Shared {
         let say = |stream: &mut Stream, words: &[&[u8]]| {
             let mut batch = Batch::new(false);
             batch.push("", words);
-            let bytes = batch.bytes(&[0], &[]);
+            let bytes = batch.bytes(&[0]);
             std::io::Write::write_all(stream, &bytes)
                 .and_then(|()| std::io::Write::flush(stream))
                 .map_err(failed)

@@ -10,7 +10,8 @@ use redis::{ServerError, Value};
 use super::batch::{Batch, Reply};
 use super::cluster::Cluster;
 use super::sentinel::Sentinel;
-use super::wire::{self, Hello, Limits, Lost, Part, Role, Server};
+use super::wire::{Hello, Role, Server};
+use crate::backend::remote::exchange::{Limits, Lost, Part, exchange};
 use crate::backend::remote::net::{Endpoint, Net};
 use crate::backend::remote::node::{Node, Pooling};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,7 +47,7 @@ pub(super) enum Topology {
 
 /// A batch dealt out to servers.
 struct Parts {
-    parts: Vec<Part>,
+    parts: Vec<Part<Hello>>,
     /// Commands that go nowhere, and why.
     nowhere: Vec<(usize, Error)>,
 }
@@ -56,16 +57,13 @@ impl Parts {
         Self { parts: vec![Part::new(server, commands)], nowhere: Vec::new() }
     }
 
-    fn add(&mut self, server: Arc<Server>, index: usize, asking: bool) {
+    fn add(&mut self, server: Arc<Server>, index: usize) {
         let known = self.parts.iter().position(|part| Arc::ptr_eq(&part.server, &server));
         let at = known.unwrap_or_else(|| {
             self.parts.push(Part::new(server, Vec::new()));
             self.parts.len() - 1
         });
         self.parts[at].commands.push(index);
-        if asking {
-            self.parts[at].asking.push(index);
-        }
     }
 }
 
@@ -90,7 +88,7 @@ impl Topology {
             Ok(parts) => parts,
             Err(error) => return vec![Err(error); batch.len()],
         };
-        wire::exchange(batch, &mut parts.parts, limits);
+        exchange(batch, &mut parts.parts, limits);
         if let [part] = &mut parts.parts[..]
             && parts.nowhere.is_empty()
             && part.replies.iter().all(is_plain)
@@ -143,7 +141,7 @@ impl Topology {
                 Ok(parts) => parts,
                 Err(_) => break,
             };
-            wire::exchange(batch, &mut parts.parts, limits);
+            exchange(batch, &mut parts.parts, limits);
         }
         replies
     }
@@ -154,7 +152,7 @@ impl Topology {
     /// If none can go anywhere.
     fn parts(
         &self,
-        batch: &Batch,
+        batch: &mut Batch,
         todo: Vec<usize>,
         asked: &BTreeMap<usize, Endpoint>,
         limits: Limits,
@@ -170,12 +168,13 @@ impl Topology {
         let mut parts = Parts { parts: Vec::new(), nowhere: Vec::new() };
         for index in todo {
             let asking = asked.get(&index);
+            batch.ask(index, asking.is_some());
             let server = match asking {
                 Some(endpoint) => Ok(cluster.server_at(endpoint)),
                 None => cluster.owner(batch.slot(index), limits.until, replicas),
             };
             match server {
-                Ok(server) => parts.add(server, index, asking.is_some()),
+                Ok(server) => parts.add(server, index),
                 Err(error) => parts.nowhere.push((index, error)),
             }
         }
@@ -268,7 +267,7 @@ impl Topology {
         loop {
             let commands: Vec<usize> = (0..batch.len()).collect();
             let mut parts = [Part::new(server.clone(), commands)];
-            wire::exchange(batch, &mut parts, limits);
+            exchange(batch, &mut parts, limits);
             let [part] = parts;
             let got: Result<Vec<Value>, Lost> = part.replies.into_iter().collect();
             let got = got.map_err(Lost::into_error)?;

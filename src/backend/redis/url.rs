@@ -1,11 +1,8 @@
 //! Addresses of Redis servers.
 
-use std::path::PathBuf;
-
-use percent_encoding::percent_decode_str;
-
 use crate::backend::remote::net::Endpoint;
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::remote::url::{Reader, Url};
+use crate::error::Result;
 
 /// An address, taken apart.
 pub(super) struct Address {
@@ -28,148 +25,69 @@ pub(super) enum Kind {
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
-/// Reads an address. No error shows more of it than names and numbers: it may hold a password.
+pub(super) const READ: Reader = Reader("redis");
+
+/// Reads an address.
 pub(super) fn parse(url: &str) -> Result<Address> {
-    let (scheme, rest) = url
-        .split_once("://")
-        .ok_or_else(|| bad("the address has no scheme; it looks like redis://localhost:6379/0"))?;
-    let (rest, query) = match rest.split_once('?') {
-        Some((rest, query)) => (rest, query),
-        None => (rest, ""),
-    };
-    if rest.contains('#') || query.contains('#') {
-        return Err(bad("an address has no part after #; a # in a password is written %23"));
-    }
-    let parameters = parameters(query)?;
-    let (tls, arrangement) = match scheme {
-        "redis+unix" | "unix" => return unix(rest, parameters),
+    let Url { scheme, user, password, hosts, path, parameters } = READ.split(url)?;
+    let (tls, arrangement) = match scheme.as_str() {
+        "redis+unix" | "unix" => return unix(&hosts, &path, parameters),
         "redis" | "valkey" => (false, ""),
         "rediss" | "valkeys" => (true, ""),
         other => match other.split_once('+') {
             Some(("redis", arrangement)) => (false, arrangement),
             Some(("rediss", arrangement)) => (true, arrangement),
-            _ => return Err(bad(&format!("nobody knows the scheme {other:?}"))),
+            _ => return Err(READ.bad(&format!("nobody knows the scheme {other:?}"))),
         },
     };
-    let (authority, path) = match rest.split_once('/') {
-        Some((authority, path)) => (authority, path),
-        None => (rest, ""),
-    };
-    let (login, hosts) = match authority.rsplit_once('@') {
-        Some((login, hosts)) => (Some(login), hosts),
-        None => (None, authority),
-    };
-    let (user, password) = credentials(login)?;
     let (kind, db) = match arrangement {
-        "" => (Kind::One(only(endpoints(hosts, PORT)?)?), path),
-        "cluster" => (Kind::Cluster(endpoints(hosts, PORT)?), path),
+        "" => (Kind::One(only(READ.endpoints(&hosts, PORT)?)?), &*path),
+        "cluster" => (Kind::Cluster(READ.endpoints(&hosts, PORT)?), &*path),
         "sentinel" => {
-            let (service, db) = path.split_once('/').unwrap_or((path, ""));
-            let service = decode(service)?;
+            let (service, db) = path.split_once('/').unwrap_or((&path, ""));
+            let service = READ.decode(service)?;
             if service.is_empty() {
-                return Err(bad("the address of sentinels names no service: .../service/0"));
+                return Err(READ.bad("the address of sentinels names no service: .../service/0"));
             }
-            (Kind::Sentinel { sentinels: endpoints(hosts, SENTINEL_PORT)?, service }, db)
+            let sentinels = READ.endpoints(&hosts, SENTINEL_PORT)?;
+            (Kind::Sentinel { sentinels, service }, db)
         }
-        other => return Err(bad(&format!("nobody knows how to reach a {other:?} of redis"))),
+        other => return Err(READ.bad(&format!("nobody knows how to reach a {other:?} of redis"))),
     };
     let db = number(db)?;
     if db != 0 && matches!(kind, Kind::Cluster(_)) {
-        return Err(bad("a cluster has no databases but 0"));
+        return Err(READ.bad("a cluster has no databases but 0"));
     }
     Ok(Address { kind, tls, user, password, db, parameters })
 }
 
-fn unix(path: &str, mut parameters: Vec<(String, String)>) -> Result<Address> {
+fn unix(hosts: &str, path: &str, mut parameters: Vec<(String, String)>) -> Result<Address> {
     let mut take = |name: &str| {
         let at = parameters.iter().position(|(known, _)| known == name)?;
         Some(parameters.remove(at).1)
     };
     let (db, user, password) = (take("db"), take("username"), take("password"));
-    let path = PathBuf::from(decode(path)?);
-    if !path.is_absolute() {
-        return Err(bad("the path of a socket begins with a slash: redis+unix:///run/redis.sock"));
-    }
+    let endpoint = READ.socket(hosts, path)?;
     let db = number(db.as_deref().unwrap_or_default())?;
-    let kind = Kind::One(Endpoint::Unix(path));
-    Ok(Address { kind, tls: false, user, password, db, parameters })
-}
-
-fn credentials(login: Option<&str>) -> Result<(Option<String>, Option<String>)> {
-    let Some(login) = login else { return Ok((None, None)) };
-    let Some((user, password)) = login.split_once(':') else {
-        return Err(bad("the address has a user and no password: user:password@host"));
-    };
-    let user = decode(user)?;
-    Ok(((!user.is_empty()).then_some(user), Some(decode(password)?)))
-}
-
-fn endpoints(hosts: &str, port: u16) -> Result<Vec<Endpoint>> {
-    hosts.split(',').map(|host| endpoint(host, port)).collect()
-}
-
-fn endpoint(host: &str, otherwise: u16) -> Result<Endpoint> {
-    let (host, port) = match host.strip_prefix('[') {
-        Some(six) => {
-            let (host, port) = six.split_once(']').ok_or_else(|| bad("a bracket is not closed"))?;
-            match port.strip_prefix(':') {
-                None if !port.is_empty() => return Err(bad("a colon is missing before a port")),
-                port => (host, port.unwrap_or_default()),
-            }
-        }
-        None => host.split_once(':').unwrap_or((host, "")),
-    };
-    let port = match port {
-        "" => otherwise,
-        port => match port.parse() {
-            Ok(port) if port != 0 => port,
-            _ => return Err(bad("a port is a number from 1 to 65535")),
-        },
-    };
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:%".contains(&byte);
-    if host.is_empty() || !host.bytes().all(allowed) {
-        return Err(bad("a host has no name, or one with characters that names do not have"));
-    }
-    Ok(Endpoint::tcp(host, port))
+    Ok(Address { kind: Kind::One(endpoint), tls: false, user, password, db, parameters })
 }
 
 fn only(endpoints: Vec<Endpoint>) -> Result<Endpoint> {
     match <[Endpoint; 1]>::try_from(endpoints) {
         Ok([endpoint]) => Ok(endpoint),
-        Err(_) => Err(bad("several hosts are a cluster or sentinels: redis+cluster://h1,h2")),
+        Err(_) => Err(READ.bad("several hosts are a cluster or sentinels: redis+cluster://h1,h2")),
     }
 }
 
 fn number(db: &str) -> Result<u32> {
     let db = db.trim_end_matches('/');
-    if db.is_empty() { Ok(0) } else { db.parse().map_err(|_| bad("a database is a number")) }
-}
-
-fn parameters(query: &str) -> Result<Vec<(String, String)>> {
-    let mut parameters = Vec::new();
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let (name, value) = (decode(name)?, decode(value)?);
-        if parameters.iter().any(|(known, _)| *known == name) {
-            return Err(bad(&format!("{name} is given twice")));
-        }
-        parameters.push((name, value));
-    }
-    Ok(parameters)
-}
-
-fn decode(text: &str) -> Result<String> {
-    let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| bad("a part of the address is no text when decoded"))
-}
-
-pub(super) fn bad(what: &str) -> Error {
-    Error::new(ErrorKind::InvalidArgument, format!("redis: {what}"))
+    if db.is_empty() { Ok(0) } else { db.parse().map_err(|_| READ.bad("a database is a number")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn tcp(host: &str, port: u16) -> Endpoint {
         Endpoint::tcp(host, port)

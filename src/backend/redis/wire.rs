@@ -1,25 +1,21 @@
 //! One connection to one Redis server: the greeting, an exchange, and what its errors mean.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Instant;
 
 use redis::Value;
 
 use super::batch::Batch;
 use super::guard::Guard;
 use super::resp::Reader;
+use crate::backend::remote::exchange::Speech;
 use crate::backend::remote::net::{self, Endpoint, Stream};
-use crate::backend::remote::node::{Line, Link, Node, Protocol};
+use crate::backend::remote::node::{Link, Node, Protocol};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A Redis server.
 pub(super) type Server = Node<Hello>;
-
-/// Commands and bytes written before the answers are read: what a server holds of answers nobody
-/// has read yet is its memory.
-const COMMANDS_AT_ONCE: usize = 1000;
-const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// What is said to a server first.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +92,7 @@ impl Protocol for Hello {
         let mut reader = Reader::new();
         let all: Vec<usize> = (0..batch.len()).collect();
         let failed = |error| net::failed("redis", node, error);
-        stream.write_all(&batch.bytes(&all, &[])).map_err(failed)?;
+        stream.write_all(&batch.bytes(&all)).map_err(failed)?;
         stream.flush().map_err(failed)?;
         let mut asked = Vec::new();
         for index in all {
@@ -106,7 +102,7 @@ impl Protocol for Hello {
                 continue;
             }
             if let Value::ServerError(error) = &reply {
-                return Err(unwelcome(node, error, &batch.bytes(&[index], &[])));
+                return Err(unwelcome(node, error, &batch.bytes(&[index])));
             }
             let is_role = matches!(reply, Value::Array(_));
             if self.role == Role::Master && is_role && !says_master(&reply) {
@@ -131,6 +127,38 @@ impl Protocol for Hello {
             Value::SimpleString(pong) if pong == "PONG" && link.session.is_empty() => Ok(()),
             _ => Err(out_of_step(node)),
         }
+    }
+}
+
+impl Speech for Hello {
+    type Batch = Batch;
+    type Reply = Value;
+
+    fn size(batch: &Batch, index: usize) -> usize {
+        batch.size(index)
+    }
+
+    fn is_once(batch: &Batch, index: usize) -> bool {
+        batch.is_once(index)
+    }
+
+    fn bytes<'b>(batch: &'b Batch, commands: &[usize], _: &Reader) -> Cow<'b, [u8]> {
+        batch.bytes(commands)
+    }
+
+    fn reply(batch: &Batch, command: usize, link: &mut Link<Reader>) -> io::Result<Value> {
+        if batch.is_asking(command) {
+            link.session.value(&mut link.stream)?;
+        }
+        link.session.value(&mut link.stream)
+    }
+
+    fn ends(reply: &Value) -> bool {
+        matches!(reply, Value::ServerError(error) if ends_connection(error))
+    }
+
+    fn is_in_step(session: &Reader) -> bool {
+        session.is_empty()
     }
 }
 
@@ -205,240 +233,4 @@ pub(super) fn refusal(error: &redis::ServerError) -> Error {
 fn ends_connection(error: &redis::ServerError) -> bool {
     matches!(error.code(), "READONLY" | "MASTERDOWN" | "LOADING" | "NOAUTH")
         || error.details().is_some_and(|detail| detail.contains("max number of clients"))
-}
-
-/// Why a command has no answer.
-#[derive(Debug)]
-pub(super) enum Lost {
-    /// It never left: it may go elsewhere.
-    NotSent(Error),
-    /// It may have been carried out.
-    Unknown(Error),
-}
-
-impl Lost {
-    pub(super) fn into_error(self) -> Error {
-        match self {
-            Self::NotSent(error) | Self::Unknown(error) => error,
-        }
-    }
-}
-
-/// The commands of a batch that go to one server, and their answers.
-pub(super) struct Part {
-    pub(super) server: Arc<Server>,
-    /// Indices into the batch.
-    pub(super) commands: Vec<usize>,
-    /// Those of them that are preceded by `ASKING`.
-    pub(super) asking: Vec<usize>,
-    pub(super) replies: Vec<Result<Value, Lost>>,
-}
-
-impl Part {
-    pub(super) fn new(server: Arc<Server>, commands: Vec<usize>) -> Self {
-        let replies = Vec::with_capacity(commands.len());
-        Self { server, commands, asking: Vec::new(), replies }
-    }
-}
-
-/// A part under way.
-struct Going<'p> {
-    line: Option<Line<'p, Hello>>,
-    commands: &'p [usize],
-    asking: &'p [usize],
-    replies: &'p mut Vec<Result<Value, Lost>>,
-    /// So many commands are written.
-    written: usize,
-    /// The server said something after which it is left alone.
-    ended: bool,
-    /// No other server takes time away.
-    alone: bool,
-}
-
-/// How long a call may take, and whether it may try again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) until: Instant,
-    /// A command that may be sent again is so after half of the time.
-    pub(super) retry_late: bool,
-}
-
-impl Limits {
-    fn first_try(&self) -> Instant {
-        if !self.retry_late {
-            return self.until;
-        }
-        let now = Instant::now();
-        now + self.until.saturating_duration_since(now) / 2
-    }
-}
-
-/// The one door to the network: takes connections, writes commands, reads the answers under the
-/// deadline, and throws a connection away on any doubt about it.
-///
-/// Several servers work at the same time: all are written to before any is read from.
-pub(super) fn exchange(batch: &Batch, parts: &mut [Part], limits: Limits) {
-    if let [part] = parts {
-        // What nearly every call is: one server.
-        let mut going = Going::start(part, limits.until, true);
-        let first_try = limits.first_try();
-        while going.line.is_some() {
-            going.write(batch, first_try, limits);
-            going.read(batch, first_try, limits);
-        }
-        return;
-    }
-    // Always in the same order: two calls that wait for each other's connections end.
-    parts.sort_by(|a, b| a.server.endpoint().cmp(b.server.endpoint()));
-    let mut left = parts.len();
-    let start = |part| {
-        left -= 1;
-        // One server that does not let us in leaves the others some time.
-        let now = Instant::now();
-        let time = limits.until.saturating_duration_since(now);
-        Going::start(part, now + if left == 0 { time } else { time / 2 }, false)
-    };
-    let mut going: Vec<Going<'_>> = parts.iter_mut().map(start).collect();
-    let first_try = limits.first_try();
-    while going.iter().any(|part| part.line.is_some()) {
-        for part in &mut going {
-            part.write(batch, first_try, limits);
-        }
-        for part in &mut going {
-            part.read(batch, first_try, limits);
-        }
-    }
-}
-
-impl<'p> Going<'p> {
-    fn start(part: &'p mut Part, until: Instant, alone: bool) -> Self {
-        let Part { server, commands, asking, replies } = part;
-        let (written, ended) = (0, false);
-        let mut going = Self { line: None, commands, asking, replies, written, ended, alone };
-        match server.line(until) {
-            Ok(line) => going.line = Some(line),
-            Err(error) => going.give_up(&error),
-        }
-        going
-    }
-
-    /// What has no answer gets this one.
-    fn give_up(&mut self, error: &Error) {
-        let answered = self.replies.len();
-        let unknown = self.written.saturating_sub(answered);
-        let lost = |index| match index < unknown {
-            true => Lost::Unknown(error.clone()),
-            false => Lost::NotSent(error.clone()),
-        };
-        self.replies.extend((0..self.commands.len() - answered).map(|index| Err(lost(index))));
-    }
-
-    /// `waited`: it had the time to answer.
-    fn fail(&mut self, error: &Error, waited: bool) {
-        match self.line.take() {
-            Some(line) if waited => line.failed(error),
-            // Another server used the time up.
-            Some(line) => line.abandon(),
-            None => {}
-        }
-        self.give_up(error);
-    }
-
-    /// The commands written at once from `from` on.
-    fn chunk(&self, batch: &Batch, from: usize) -> usize {
-        let mut bytes = 0;
-        let fits = self.commands[from..].iter().take(COMMANDS_AT_ONCE).take_while(|index| {
-            let fits = bytes < BYTES_AT_ONCE;
-            bytes += batch.size(**index);
-            fits
-        });
-        from + fits.count()
-    }
-
-    fn write(&mut self, batch: &Batch, first_try: Instant, limits: Limits) {
-        if self.line.is_none() {
-            return;
-        }
-        let from = self.replies.len();
-        self.written = self.chunk(batch, from);
-        if let Err(error) = self.send(batch, from, first_try) {
-            self.again_or_fail(batch, from, error, limits, true);
-        }
-    }
-
-    fn send(&mut self, batch: &Batch, from: usize, until: Instant) -> Result<()> {
-        let bytes = batch.bytes(&self.commands[from..self.written], self.asking);
-        let Some(line) = &mut self.line else { return Ok(()) };
-        let failed = |error, node: &Endpoint| net::failed("redis", node, error);
-        let node = line.endpoint().clone();
-        let link = line.link(until)?;
-        link.stream.write_all(&bytes).map_err(|error| failed(error, &node))?;
-        link.stream.flush().map_err(|error| failed(error, &node))
-    }
-
-    fn read(&mut self, batch: &Batch, first_try: Instant, limits: Limits) {
-        let from = self.replies.len();
-        let waited = self.alone || Instant::now() < first_try;
-        if let Err(error) = self.receive(first_try) {
-            // Nothing of this chunk was answered: it may have met a connection that was dead.
-            if self.replies.len() == from {
-                self.again_or_fail(batch, from, error, limits, waited);
-                if let Err(error) = self.receive(limits.until) {
-                    self.fail(&error, true);
-                }
-            } else {
-                self.fail(&error, waited);
-            }
-        }
-        if self.replies.len() < self.commands.len() {
-            return;
-        }
-        match self.line.take() {
-            Some(line) if self.ended => line.hang_up(),
-            Some(line) => line.done(),
-            None => {}
-        }
-    }
-
-    fn receive(&mut self, until: Instant) -> Result<()> {
-        let Some(line) = &mut self.line else { return Ok(()) };
-        let node = line.endpoint().clone();
-        let link = line.link(until)?;
-        while self.replies.len() < self.written {
-            if self.asking.contains(&self.commands[self.replies.len()]) {
-                let asked = link.session.value(&mut link.stream);
-                asked.map_err(|error| net::failed("redis", &node, error))?;
-            }
-            let reply = link.session.value(&mut link.stream);
-            let reply = reply.map_err(|error| net::failed("redis", &node, error))?;
-            self.ended |= matches!(&reply, Value::ServerError(error) if ends_connection(error));
-            self.replies.push(Ok(reply));
-        }
-        // More than was asked for would be taken for the answer to the next command.
-        self.ended |= !link.session.is_empty();
-        Ok(())
-    }
-
-    /// Sends a chunk once more, if it may be: on another connection where this one had been idle,
-    /// or late if that is wanted.
-    fn again_or_fail(
-        &mut self,
-        batch: &Batch,
-        from: usize,
-        error: Error,
-        limits: Limits,
-        waited: bool,
-    ) {
-        let Some(line) = &mut self.line else { return };
-        let late = error.kind() == ErrorKind::Timeout;
-        let may = if late { limits.retry_late } else { line.reused };
-        let once = self.commands[from..self.written].iter().any(|index| batch.is_once(*index));
-        if !may || once || Instant::now() >= limits.until {
-            return self.fail(&error, waited);
-        }
-        let again = line.reconnect(limits.until);
-        if let Err(error) = again.and_then(|()| self.send(batch, from, limits.until)) {
-            self.fail(&error, true);
-        }
-    }
 }

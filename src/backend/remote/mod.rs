@@ -1,13 +1,29 @@
 //! What backends over a network share: sockets under a deadline, a pool of them for each node, the
 //! names things are stored under, and the versions of tags.
 
+// Each backend uses a part.
+#![cfg_attr(not(all(feature = "redis", feature = "memcached")), allow(dead_code))]
+
+pub(crate) mod buffer;
+pub(crate) mod exchange;
+pub(crate) mod lies;
 pub(crate) mod net;
 pub(crate) mod node;
+pub(crate) mod plain;
+pub(crate) mod reading;
 pub(crate) mod recent;
+pub(crate) mod seal;
+pub(crate) mod settings;
+pub(crate) mod stamp;
+pub(crate) mod store;
 pub(crate) mod stored;
 pub(crate) mod tags;
+pub(crate) mod talk;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+pub(crate) mod url;
+pub(crate) mod values;
+pub(crate) mod writing;
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +31,62 @@ use std::time::{Duration, Instant, SystemTime};
 
 use twox_hash::XxHash3_64;
 
-use crate::backend::Call;
-use crate::error::Result;
+use crate::backend::{Call, Read, Write, Wrote};
+use crate::error::{Error, Result};
 
 /// When a call ends.
 pub(crate) fn deadline(call: Call, otherwise: Duration) -> Result<Instant> {
     let far = Duration::from_secs(365 * 24 * 3600);
     Ok(Instant::now() + call.left()?.unwrap_or(otherwise).min(far))
+}
+
+/// Hands out writes so that no two of a turn are to one key.
+pub(crate) fn in_turns(
+    writes: &[Write<'_>],
+    out: &mut [Wrote],
+    mut each: impl FnMut(&[Write<'_>], &mut [Wrote]),
+) {
+    let (mut writes, mut out) = (writes, out);
+    while !writes.is_empty() {
+        let end = distinct(writes);
+        let (now, later) = writes.split_at(end);
+        let (out_now, out_later) = out.split_at_mut(end);
+        each(now, out_now);
+        (writes, out) = (later, out_later);
+    }
+}
+
+/// How many writes from the first on have different keys.
+fn distinct(writes: &[Write<'_>]) -> usize {
+    if writes.len() == 1 {
+        return 1;
+    }
+    let mut seen = std::collections::HashSet::with_capacity(writes.len());
+    writes.iter().take_while(|write| seen.insert(write.key.as_str())).count()
+}
+
+/// An error if nothing is known of any key.
+pub(crate) fn outcome_of_reads(out: &[Read]) -> Result<()> {
+    all_failed(out.iter().map(|read| match read {
+        Read::Failed(error) => Some(error),
+        _ => None,
+    }))
+}
+
+/// The same of writes.
+pub(crate) fn outcome_of_writes(out: &[Wrote]) -> Result<()> {
+    all_failed(out.iter().map(|wrote| match wrote {
+        Wrote::Failed(error) => Some(error),
+        _ => None,
+    }))
+}
+
+fn all_failed<'s>(errors: impl Iterator<Item = Option<&'s Error>>) -> Result<()> {
+    let mut errors = errors.map(|error| error.filter(|error| error.is_outage()));
+    match errors.next() {
+        Some(Some(first)) if errors.all(|error| error.is_some()) => Err(first.clone()),
+        _ => Ok(()),
+    }
 }
 
 /// Milliseconds since 1970.

@@ -44,6 +44,8 @@ impl fmt::Display for Endpoint {
 #[derive(Clone, Debug)]
 pub(crate) struct Net {
     pub(crate) connect_timeout: Duration,
+    /// Whether small packets are sent at once.
+    pub(crate) nodelay: bool,
     pub(crate) keepalive: Option<TcpKeepalive>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<super::tls::Tls>,
@@ -67,7 +69,7 @@ impl Stream {
             Endpoint::Unix(path) => (None, Socket::Unix(connect_unix(path, until)?)),
             Endpoint::Tcp { host, port } => {
                 let tcp = connect_tcp(host, *port, until)?;
-                tcp.set_nodelay(true)?;
+                tcp.set_nodelay(net.nodelay)?;
                 if let Some(keepalive) = &net.keepalive {
                     SockRef::from(&tcp).set_tcp_keepalive(keepalive)?;
                 }
@@ -356,6 +358,7 @@ mod tests {
     fn net() -> Net {
         Net {
             connect_timeout: Duration::from_secs(5),
+            nodelay: true,
             keepalive: None,
             #[cfg(feature = "tls")]
             tls: None,

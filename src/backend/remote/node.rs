@@ -145,6 +145,18 @@ impl<P: Protocol> Node<P> {
         &self.endpoint
     }
 
+    /// Whether it is known to be down, and nobody is to try it now.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.is.load(Ordering::Relaxed)
+            && self.down.state.lock().as_ref().is_some_and(|pause| Instant::now() < pause.until)
+    }
+
+    /// A connection beside those of the pool, for what takes long.
+    pub(crate) fn apart(&self, until: Instant) -> Result<Link<P::Session>> {
+        self.down.admit(until)?;
+        self.connect(until)
+    }
+
     /// Connections there are, and those of them idle.
     pub(crate) fn connections(&self) -> (u32, u32) {
         let state = self.pool.state();

@@ -1,8 +1,9 @@
 //! The names things are stored under.
 //!
 //! A key is stored under its full name. What the library keeps beside it ends in one of a few
-//! marks: a tag's version in `#t`, the guard of a refresh in `#g`, whose entries they are in `#h`. A key that itself ends in a mark
-//! gets `#k` behind it, so no two of them share a stored name, and all lie under the prefix.
+//! marks: a tag's version in `#t`, the guard of a refresh in `#g`, whose entries they are in `#h`. A
+//! name too long for a server is cut off and ends in `#d`. A key that itself ends in a mark gets `#k`
+//! behind it, so no two of them share a stored name, and all lie under the prefix.
 
 use std::borrow::Cow;
 
@@ -10,6 +11,8 @@ const TAG: &str = "#t";
 const GUARD: &str = "#g";
 const HOME: &str = "#h";
 const KEY: &str = "#k";
+/// What a name that was cut off ends in.
+pub(crate) const DIGEST: &str = "#d";
 
 /// Where a key's entry is stored.
 pub(crate) fn key(full: &str) -> Cow<'_, str> {
@@ -45,7 +48,7 @@ pub(crate) fn original(stored: &str) -> Option<&str> {
 }
 
 fn is_marked(name: &str) -> bool {
-    [TAG, GUARD, HOME, KEY].iter().any(|mark| name.ends_with(mark))
+    [TAG, GUARD, HOME, KEY, DIGEST].iter().any(|mark| name.ends_with(mark))
 }
 
 #[cfg(test)]
@@ -55,7 +58,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stored_names_never_meet(a in "[ab#tghk]{1,6}", b in "[ab#tghk]{1,6}") {
+        fn stored_names_never_meet(a in "[ab#tghkd]{1,6}", b in "[ab#tghkd]{1,6}") {
             prop_assert_eq!(key(&a) == key(&b), a == b);
             for record in [tag(&b), guard(&b), home(&b)] {
                 prop_assert_ne!(&*key(&a), record.as_str());

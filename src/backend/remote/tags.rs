@@ -6,9 +6,10 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use super::random;
 use super::recent::Recent;
-use crate::backend::Tags;
+use super::{random, wall_ms};
+use crate::backend::envelope::Opened;
+use crate::backend::{Name, Tags};
 
 /// How many keys' tags and how many tags' versions are remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not 0");
@@ -37,6 +38,18 @@ pub(crate) fn fresh() -> u64 {
 /// gone is a miss.
 pub(crate) fn life(entry: Option<Duration>) -> Option<Duration> {
     entry.map(|entry| entry.saturating_mul(2).max(DAY))
+}
+
+/// An entry is refreshed by who takes it for stale; clocks may differ so much.
+const SKEW_MS: u64 = 5_000;
+
+/// Whether what lies there may be an entry with all of these tags, or be replaced by one that was
+/// loaded before: a placeholder, or a stale entry. Which tags those will name is not known.
+pub(crate) fn may_have_all(opened: &Opened, tags: &[Name<'_>]) -> bool {
+    let Opened::Value(envelope) = opened else { return matches!(opened, Opened::Placeholder(_)) };
+    let soon = wall_ms().saturating_add(SKEW_MS);
+    let stale = envelope.soft.is_some_and(|soft| soft <= soon);
+    stale || tags.iter().all(|tag| envelope.entry.tags.contains(tag.as_str()))
 }
 
 /// What this process remembers. It is used to ask and to write, never to judge what was read.

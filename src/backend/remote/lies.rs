@@ -1,25 +1,26 @@
 //! What lies under a key, and what that is to somebody who asks for the entry.
 
-use bytes::Bytes;
-
+use super::store::Store;
 use super::talk::Talk;
-use crate::backend::envelope::{self, Envelope, Opened};
-use crate::backend::{Cause, Tags};
+use crate::backend::envelope::{Envelope, Opened};
+use crate::backend::{Cause, Entry, Tags};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What lies under a key, as far as it was read.
 #[derive(Debug)]
-pub(super) struct Lies {
-    pub(super) opened: Opened,
-    /// What a script compares with: the first 18 bytes of ours, all of another program's.
-    pub(super) seen: Bytes,
+pub(crate) struct Lies<S> {
+    pub(crate) opened: Opened,
+    /// What tells a server that it is this.
+    pub(crate) seen: S,
+    /// All of it was read, not its beginning only.
+    pub(crate) whole: bool,
     /// Milliseconds left to live, if that was asked for; negative: for ever.
-    pub(super) left_ms: Option<i64>,
+    pub(crate) left_ms: Option<i64>,
 }
 
 /// What that is to somebody who asks for the entry.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     Loading,
     Fresh,
     Stale,
@@ -27,39 +28,50 @@ pub(super) enum Standing {
     Dead(Cause),
 }
 
-impl Lies {
-    /// From all of the bytes, or from their beginning only.
-    pub(super) fn new(key: &str, bytes: Bytes, whole: bool, left_ms: Option<i64>) -> Self {
-        let opened =
-            if whole { envelope::open(key, &bytes) } else { envelope::open_head(key, &bytes) };
-        let seen =
-            if bytes.first() == Some(&0xC1) { bytes.slice(..bytes.len().min(18)) } else { bytes };
-        Self { opened, seen, left_ms }
+impl<S> Lies<S> {
+    /// How long it has to live, if that is known and not for ever.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.left_ms.and_then(|left| u64::try_from(left).ok())
     }
 
-    pub(super) fn envelope(&self) -> Option<&Envelope> {
+    /// How far off its idle end is, if it slides.
+    pub(crate) fn idle_left(&self) -> Option<u64> {
+        let idle = self.envelope()?.idle?;
+        Some(self.left().unwrap_or(idle))
+    }
+
+    pub(crate) fn envelope(&self) -> Option<&Envelope> {
         match &self.opened {
             Opened::Value(envelope) => Some(envelope),
             _ => None,
         }
     }
 
-    pub(super) fn tags(&self) -> Tags {
+    /// The entry, whoever wrote it.
+    pub(crate) fn entry(&self) -> Option<&Entry> {
+        match &self.opened {
+            Opened::Value(envelope) => Some(&envelope.entry),
+            Opened::Foreign(entry) => Some(entry),
+            Opened::Placeholder(_) | Opened::Damaged => None,
+        }
+    }
+
+    pub(crate) fn tags(&self) -> Tags {
         self.envelope().map_or(Tags::NONE, |envelope| envelope.entry.tags.clone())
     }
 
     /// Asks for the versions of its tags.
-    pub(super) fn want_tags(&self, talk: &mut Talk<'_>) {
+    pub(crate) fn want_tags<T: Store>(&self, talk: &mut Talk<'_, T>) {
         self.tags().iter().for_each(|tag| talk.want_tag(tag));
     }
 
     /// Whether all tags were read in this call.
-    pub(super) fn can_be_judged(&self, talk: &Talk<'_>) -> bool {
+    pub(crate) fn can_be_judged<T: Store>(&self, talk: &Talk<'_, T>) -> bool {
         self.tags().iter().all(|tag| talk.tag(tag).is_some())
     }
 
     /// Judges it by the versions its tags have now.
-    pub(super) fn standing(&self, talk: &Talk<'_>) -> Result<Standing> {
+    pub(crate) fn standing<T: Store>(&self, talk: &Talk<'_, T>) -> Result<Standing> {
         let envelope = match &self.opened {
             Opened::Placeholder(_) => return Ok(Standing::Loading),
             Opened::Foreign(_) => return Ok(Standing::Fresh),

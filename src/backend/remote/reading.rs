@@ -4,16 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use redis::Value;
-
 use super::lies::{Lies, Standing};
-use super::script;
 use super::seal::millis;
-use super::stamp::{content_id, fresh_token, fresh_write_id, head, is_of_value};
+use super::stamp::{fresh_token, fresh_write_id, head, is_of_value};
+use super::store::{Becomes, End, Expect, Look, Store, Swapped};
+use super::stored;
 use super::talk::{Answers, Job, Talk};
-use crate::backend::envelope::{self, Envelope, Opened};
-use crate::backend::remote::stored;
+use crate::backend::envelope::{Envelope, Opened};
 use crate::backend::{
     Ask, Cause, CodecId, Entry, Found, Grant, Lease, Life, More, Name, Read, TagVersion, Tags,
     Token, Want,
@@ -22,18 +19,13 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How soon a caller asks again whether somebody else's load is done.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
-/// How much of an entry is read by somebody who does not want its value. It is also what the
-/// scripts show of what they find.
-const HEAD: &str = "4095";
-const HEAD_BYTES: usize = 4096;
-
 /// The work on one key that is read.
-pub(super) struct Reading<'a> {
+pub(crate) struct Reading<'a, S: Store> {
     key: &'a str,
     stored: Cow<'a, str>,
     want: &'a Want<'a>,
     out: &'a mut Read,
-    state: State,
+    state: State<S::Seen>,
     /// The value is read although only the rest is wanted: the rest is long.
     whole: bool,
     /// The right asked for.
@@ -41,39 +33,40 @@ pub(super) struct Reading<'a> {
     cause: Cause,
 }
 
-enum State {
+enum State<S> {
     /// Reads what is there, with the tags it last had.
     Look,
     /// Reads tags it turned out to have.
-    Judge(Lies),
+    Judge(Lies<S>),
     /// Puts a placeholder where nothing was, or where this was.
-    Acquire(Bytes),
-    /// Makes the records that the tags of a load did not have.
-    MakeTags,
-    /// Takes a placeholder away again: the load's tags cannot be read.
-    Abandon(Error),
+    Acquire(Option<S>),
+    /// Makes the records that the tags of a load did not have; the placeholder is there.
+    MakeTags(u128),
+    /// Takes a placeholder away again: the load's tags cannot be read, or nothing would tell it from
+    /// another.
+    Abandon(Option<u128>, Result<()>),
     /// Asks to be the one who refreshes what is there.
-    Guard(Lies),
+    Guard(Lies<S>),
     /// Gives a bare number an identity.
-    Identify(Lies, u128),
+    Identify(Lies<S>, u128),
     Renew,
     /// Puts the idle end off: of what was seen, with these bytes in its place if it has to tell when
     /// it ends at the latest.
-    Slide(Bytes, Option<Vec<u8>>, u64),
+    Slide(S, Option<Vec<u8>>, u64),
     Done,
 }
 
-impl<'a> Reading<'a> {
-    pub(super) fn new(name: Name<'a>, want: &'a Want<'a>, out: &'a mut Read) -> Self {
+impl<'a, S: Store> Reading<'a, S> {
+    pub(crate) fn new(store: &S, name: Name<'a>, want: &'a Want<'a>, out: &'a mut Read) -> Self {
         let state = match want.lease {
             // Nothing is there, most likely: the caller has looked.
-            Ask::Own { .. } => State::Acquire(Bytes::new()),
+            Ask::Own { .. } => State::Acquire(None),
             Ask::Renew { .. } => State::Renew,
             _ => State::Look,
         };
         Self {
             key: name.as_str(),
-            stored: stored::key(name.as_str()),
+            stored: store.name_of(name.as_str()),
             want,
             out,
             state,
@@ -100,9 +93,9 @@ impl<'a> Reading<'a> {
     }
 
     /// Asks for the versions of the tags a load will carry, before its loader runs.
-    fn ask_lease_tags(&self, talk: &mut Talk<'_>) {
+    fn ask_lease_tags(&self, talk: &mut Talk<'_, S>) {
         for tag in self.lease_tags().iter() {
-            match talk.redis.tags.version(tag, Some(Duration::ZERO)) {
+            match talk.store.memory().version(tag, Some(Duration::ZERO)) {
                 Some(_) => talk.want_tag(tag),
                 None => talk.make_tag(tag, Some(Duration::ZERO)),
             }
@@ -110,7 +103,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The versions of the load's tags: `None` if a record has to be made first.
-    fn lease_versions(&self, talk: &Talk<'_>) -> Result<Option<Arc<[TagVersion]>>> {
+    fn lease_versions(&self, talk: &Talk<'_, S>) -> Result<Option<Arc<[TagVersion]>>> {
         let mut seen = Vec::with_capacity(self.lease_tags().len());
         let before = match self.want.lease {
             Ask::Renew { lease, .. } => lease.seen.as_deref().unwrap_or_default(),
@@ -131,8 +124,8 @@ impl<'a> Reading<'a> {
         Ok(Some(seen.into()))
     }
 
-    fn lease(&self, talk: &Talk<'_>, id: u128, seen: Arc<[TagVersion]>) -> Grant {
-        let mut lease = Lease::new(talk.redis.origin, id);
+    fn lease(&self, talk: &Talk<'_, S>, id: u128, seen: Arc<[TagVersion]>) -> Grant {
+        let mut lease = Lease::new(talk.store.origin(), id);
         lease.seen = Some(seen);
         Grant::Granted(Box::new(lease))
     }
@@ -147,48 +140,49 @@ impl<'a> Reading<'a> {
         self.finish(Read::Miss(cause, grant))
     }
 
-    fn go(&mut self, state: State) -> bool {
+    fn go(&mut self, state: State<S::Seen>) -> bool {
         self.state = state;
         false
     }
 
-    fn hear_look(&mut self, talk: &mut Talk<'_>, answers: &mut Answers<'_>) -> Result<bool> {
-        let bytes = match answers.bytes() {
-            Ok(bytes) => bytes,
+    fn how(&self) -> Look {
+        Look { whole: self.whole, life: self.want.meta || self.want.slide.is_some() }
+    }
+
+    fn hear_look(
+        &mut self,
+        talk: &mut Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
+    ) -> Result<bool> {
+        let lies = match talk.store.hear_look(self.key, self.how(), answers) {
             // Another type of value lies there: not a value for us.
             Err(error) if error.kind() == ErrorKind::WrongType => {
                 return Ok(self.miss(Cause::Undecodable, Grant::None));
             }
-            Err(error) => return Err(error),
+            lies => lies?,
         };
-        let left_ms = if self.asks_life() { Some(number(&answers.next()?)) } else { None };
-        // An empty string is nothing of ours.
-        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
-            return Ok(self.nothing(Cause::Absent, Bytes::new()));
-        };
-        let cut = !self.whole && bytes.len() == HEAD_BYTES;
-        let lies = Lies::new(self.key, bytes, self.whole, left_ms);
+        let Some(lies) = lies else { return Ok(self.nothing(Cause::Absent, None)) };
         let more_is_needed = match lies.opened {
             Opened::Damaged => true,
-            // Its version is all of its content.
+            // Its version may be all of its content.
             Opened::Foreign(_) => self.want.token,
             Opened::Value(_) | Opened::Placeholder(_) => false,
         };
-        if cut && more_is_needed {
+        if !lies.whole && more_is_needed {
             self.whole = true;
             return Ok(self.go(State::Look));
         }
-        talk.redis.tags.note_tags(self.key, &lies.tags());
+        talk.store.memory().note_tags(self.key, &lies.tags());
         if !lies.can_be_judged(talk) {
             return Ok(self.go(State::Judge(lies)));
         }
         self.judge(talk, lies)
     }
 
-    fn judge(&mut self, talk: &Talk<'_>, lies: Lies) -> Result<bool> {
+    fn judge(&mut self, talk: &Talk<'_, S>, lies: Lies<S::Seen>) -> Result<bool> {
         Ok(match lies.standing(talk)? {
             Standing::Loading => self.somebody_loads(),
-            Standing::Dead(cause) => self.nothing(cause, lies.seen),
+            Standing::Dead(cause) => self.nothing(cause, Some(lies.seen)),
             Standing::Fresh => self.found(talk, lies, false),
             Standing::Stale => self.found(talk, lies, true),
         })
@@ -203,7 +197,7 @@ impl<'a> Reading<'a> {
     }
 
     /// There is no entry; `seen` lies there all the same.
-    fn nothing(&mut self, cause: Cause, seen: Bytes) -> bool {
+    fn nothing(&mut self, cause: Cause, seen: Option<S::Seen>) -> bool {
         self.cause = cause;
         match self.want.lease {
             Ask::Own { .. } | Ask::Take { .. } => self.go(State::Acquire(seen)),
@@ -211,15 +205,15 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn found(&mut self, talk: &Talk<'_>, lies: Lies, stale: bool) -> bool {
+    fn found(&mut self, talk: &Talk<'_, S>, lies: Lies<S::Seen>, stale: bool) -> bool {
         match self.want.lease {
-            Ask::Take { .. } => return self.go(State::Acquire(first_18(&lies.seen))),
+            Ask::Take { .. } => return self.go(State::Acquire(Some(lies.seen))),
             Ask::Own { stale_too: true, .. } if stale => return self.go(State::Guard(lies)),
             _ => {}
         }
         let is_bare = matches!(&lies.opened, Opened::Foreign(entry) if entry.codec == CodecId::INT);
         // A quiet reader changes nothing, and makes do with the content.
-        if self.want.token && is_bare && !self.want.quiet {
+        if self.want.token && is_bare && !self.want.quiet && !S::VERSIONS_ALL {
             return self.go(State::Identify(lies, fresh_write_id(false)));
         }
         let slide = self.slide(talk, &lies, stale);
@@ -237,7 +231,12 @@ impl<'a> Reading<'a> {
     }
 
     /// How the idle end is put off, if it is. Another program's value is left alone.
-    fn slide(&self, talk: &Talk<'_>, lies: &Lies, stale: bool) -> Option<State> {
+    fn slide(
+        &self,
+        talk: &Talk<'_, S>,
+        lies: &Lies<S::Seen>,
+        stale: bool,
+    ) -> Option<State<S::Seen>> {
         let idle = self.want.slide.filter(|_| !stale && !self.want.quiet).map(millis)?;
         let mut envelope = match &lies.opened {
             Opened::Value(envelope) => envelope.clone(),
@@ -247,32 +246,27 @@ impl<'a> Reading<'a> {
             _ => return None,
         };
         let seen = lies.seen.clone();
-        if let Some(cap) = envelope.cap {
-            return Some(State::Slide(
-                seen,
-                None,
-                idle.min(cap.saturating_sub(talk.now_ms)).max(1),
-            ));
+        let left = match envelope.cap {
+            Some(cap) => (cap != u64::MAX).then(|| cap.saturating_sub(talk.now_ms)),
+            None => lies.left(),
+        };
+        let ms = left.map_or(idle, |left| idle.min(left)).max(1);
+        if envelope.cap.is_some() && envelope.idle == Some(idle) {
+            return Some(State::Slide(seen, None, ms));
         }
         // Until now its end was the server's business only. From now on that is the idle end.
-        let left = lies.left_ms.and_then(|left| u64::try_from(left).ok());
         envelope.cap = Some(left.map_or(u64::MAX, |left| talk.now_ms.saturating_add(left)));
-        let px = left.map_or(idle, |left| idle.min(left)).max(1);
-        Some(State::Slide(seen, Some(envelope.seal(self.key)), px))
+        envelope.idle = Some(idle);
+        Some(State::Slide(seen, Some(envelope.seal(self.key)), ms))
     }
 
     /// What was found, as asked for.
-    fn hit(&self, talk: &Talk<'_>, lies: Lies, stale: bool, grant: Grant) -> Found {
+    fn hit(&self, talk: &Talk<'_, S>, lies: Lies<S::Seen>, stale: bool, grant: Grant) -> Found {
         let want = self.want;
         let lease = !matches!(want.lease, Ask::No);
         let more = (want.meta || want.token || lease).then(|| {
             let life = life_left(&lies, talk.now_ms);
-            let token = match &lies.opened {
-                Opened::Value(envelope) => Some(envelope.write_id),
-                Opened::Foreign(_) => Some(content_id(&lies.seen)),
-                Opened::Placeholder(_) | Opened::Damaged => None,
-            };
-            let token = token.map(|id| Token::new(talk.redis.origin, id));
+            let token = S::id_of(&lies).map(|id| Token::new(talk.store.origin(), id));
             Box::new(More { life, token, grant })
         });
         let mut entry = match lies.opened {
@@ -283,53 +277,55 @@ impl<'a> Reading<'a> {
             entry.tags = Tags::NONE;
         }
         if want.head_only {
-            entry.value = Bytes::new().into();
+            entry.value = "".into();
         }
         Found { stale, more, ..Found::new(entry) }
     }
 
-    fn asks_life(&self) -> bool {
-        self.want.meta || self.want.slide.is_some()
-    }
-
-    fn hear_acquire(&mut self, talk: &mut Talk<'_>, answers: &mut Answers<'_>) -> Result<bool> {
-        let done = match answers.done() {
+    fn hear_acquire(
+        &mut self,
+        talk: &mut Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
+    ) -> Result<bool> {
+        let swapped = match talk.store.hear_swap(self.key, answers) {
             Err(error) if error.kind() == ErrorKind::WrongType => {
                 return Ok(self.miss(Cause::Undecodable, Grant::None));
             }
-            done => done?,
+            swapped => swapped?,
         };
-        match done {
-            None => Ok(self.acquired(talk)),
-            Some(Some(there)) => match envelope::open_head(self.key, &there) {
-                Opened::Placeholder(_) => Ok(self.somebody_loads()),
-                _ => Ok(self.go(State::Look)),
+        Ok(match swapped {
+            Swapped::Done(seen) => match S::id_stored(Some(self.token), seen.as_ref()) {
+                Some(id) => self.acquired(talk, id),
+                None => self.go(State::Abandon(None, Ok(()))),
             },
-            Some(None) => Ok(self.go(State::Acquire(Bytes::new()))),
-        }
+            Swapped::There(lies) if matches!(lies.opened, Opened::Placeholder(_)) => {
+                self.somebody_loads()
+            }
+            Swapped::There(_) | Swapped::Other => self.go(State::Look),
+            Swapped::Nothing => self.go(State::Acquire(None)),
+        })
     }
 
     /// The placeholder is ours: the load may begin once its tags have versions.
-    fn acquired(&mut self, talk: &Talk<'_>) -> bool {
+    fn acquired(&mut self, talk: &Talk<'_, S>, id: u128) -> bool {
         match self.lease_versions(talk) {
             Ok(Some(seen)) => {
-                let grant = self.lease(talk, self.token, seen);
+                let grant = self.lease(talk, id, seen);
                 self.miss(self.cause, grant)
             }
-            Ok(None) => self.go(State::MakeTags),
-            Err(error) => self.go(State::Abandon(error)),
+            Ok(None) => self.go(State::MakeTags(id)),
+            Err(error) => self.go(State::Abandon(Some(id), Err(error))),
         }
     }
 
     fn hear_guard(
         &mut self,
-        lies: Lies,
-        talk: &mut Talk<'_>,
-        answers: &mut Answers<'_>,
+        lies: Lies<S::Seen>,
+        talk: &mut Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
     ) -> Result<bool> {
-        let won = matches!(answers.next()?, Value::Okay);
-        let id = lies.envelope().map(|envelope| envelope.write_id);
-        let grant = match (won, id) {
+        let won = matches!(talk.store.hear_swap(self.key, answers)?, Swapped::Done(_));
+        let grant = match (won, S::id_of(&lies)) {
             (true, Some(id)) => match self.lease_versions(talk)? {
                 Some(seen) => self.lease(talk, id, seen),
                 // A record was lost since it was remembered. The guard ends by itself.
@@ -341,49 +337,54 @@ impl<'a> Reading<'a> {
         Ok(self.finish(Read::Hit(found)))
     }
 
-    fn hear_renew(&mut self, talk: &mut Talk<'_>, answers: &mut Answers<'_>) -> Result<bool> {
+    fn hear_renew(
+        &mut self,
+        talk: &mut Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
+    ) -> Result<bool> {
         let Ask::Renew { lease, .. } = self.want.lease else {
             return Ok(self.miss(Cause::Absent, Grant::None));
         };
-        let held = if is_of_value(lease.id) {
-            let there = answers.bytes()?.unwrap_or_default();
-            answers.next()?;
-            *there == head(lease.id)
-        } else {
-            answers.done()?.is_none()
+        let held = match talk.store.hear_swap(self.key, answers)? {
+            Swapped::Done(seen) => Some(S::id_stored(Some(lease.id), seen.as_ref())),
+            _ => None,
         };
-        let grant = match self.lease_versions(talk)? {
-            Some(seen) if held && lease.origin == talk.redis.origin => {
-                self.lease(talk, lease.id, seen)
+        let grant = match (self.lease_versions(talk)?, held) {
+            (Some(seen), Some(id)) if lease.origin == talk.store.origin() => {
+                self.lease(talk, id.unwrap_or(lease.id), seen)
             }
             _ => Grant::None,
         };
         Ok(self.miss(Cause::Absent, grant))
     }
 
-    fn hear_or_fail(&mut self, talk: &mut Talk<'_>, answers: &mut Answers<'_>) -> Result<bool> {
+    fn hear_or_fail(
+        &mut self,
+        talk: &mut Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
+    ) -> Result<bool> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Look => self.hear_look(talk, answers),
             State::Judge(lies) => self.judge(talk, lies),
             State::Acquire(_) => self.hear_acquire(talk, answers),
-            State::MakeTags => Ok(self.acquired(talk)),
-            State::Abandon(error) => Err(error),
+            State::MakeTags(id) => Ok(self.acquired(talk, id)),
+            State::Abandon(_, why) => why.map(|()| self.miss(self.cause, Grant::None)),
             State::Guard(lies) => self.hear_guard(lies, talk, answers),
-            State::Identify(mut lies, id) => match answers.done() {
+            State::Identify(mut lies, id) => match talk.store.hear_swap(self.key, answers) {
                 // Without room for it the content has to do.
                 Err(error) if error.kind() == ErrorKind::Full => {
                     let found = self.hit(talk, lies, false, Grant::None);
                     Ok(self.finish(Read::Hit(found)))
                 }
                 Err(error) => Err(error),
-                Ok(None) => {
+                Ok(Swapped::Done(_)) => {
                     if let Opened::Foreign(entry) = lies.opened {
                         lies.opened = Opened::Value(Envelope::new(entry, id, talk.now_ms));
                     }
                     let found = self.hit(talk, lies, false, Grant::None);
                     Ok(self.finish(Read::Hit(found)))
                 }
-                Ok(Some(_)) => Ok(self.go(State::Look)),
+                Ok(_) => Ok(self.go(State::Look)),
             },
             State::Renew => self.hear_renew(talk, answers),
             // The value is read; that it was not put off is no reason to withhold it.
@@ -392,78 +393,69 @@ impl<'a> Reading<'a> {
     }
 }
 
-impl Job for Reading<'_> {
-    fn ask(&mut self, talk: &mut Talk<'_>) {
+impl<S: Store> Job<S> for Reading<'_, S> {
+    fn ask(&mut self, talk: &mut Talk<'_, S>) {
         let name = &*self.stored;
-        let key = name.as_bytes();
+        let (store, batch) = (talk.store, &mut talk.batch);
         match &self.state {
             State::Look => {
-                if self.whole {
-                    talk.batch.push(name, &[b"GET", key]);
-                } else {
-                    talk.batch.push(name, &[b"GETRANGE", key, b"0", HEAD.as_bytes()]);
-                }
-                if self.asks_life() {
-                    talk.batch.push(name, &[b"PTTL", key]);
-                }
+                store.look(batch, name, self.how());
                 talk.want_last_tags(self.key);
             }
             State::Judge(lies) => lies.want_tags(talk),
             State::Acquire(seen) => {
-                let (new, hold) = (head(self.token), self.hold_ms().to_string());
-                talk.batch.call(&script::ACQUIRE, name, &[&new, hold.as_bytes(), seen, b""]);
+                let expect = seen.as_ref().map_or(Expect::Nothing, Expect::Seen);
+                let new = head(self.token);
+                let hold = End::After(self.hold_ms());
+                store.swap(batch, name, expect, Becomes::Value(&new, hold));
                 self.ask_lease_tags(talk);
             }
-            State::MakeTags => {
+            State::MakeTags(_) => {
                 for tag in self.lease_tags().iter() {
                     talk.make_tag(tag, Some(Duration::ZERO));
                 }
             }
-            State::Abandon(_) => {
-                talk.batch.call(&script::SWAP, name, &[&head(self.token), b"UNLINK"]);
+            State::Abandon(id, _) => {
+                let expect = id.map_or(Expect::Any, Expect::Id);
+                store.swap(batch, name, expect, Becomes::Gone);
             }
             State::Guard(_) => {
-                let (guard, hold) = (stored::guard(self.key), self.hold_ms().to_string());
-                let words: [&[u8]; 6] =
-                    [b"SET", guard.as_bytes(), b"1", b"NX", b"PX", hold.as_bytes()];
-                talk.batch.push_once(&guard, &words);
+                let (guard, new) = (stored::guard(self.key), head(self.token));
+                let hold = End::After(self.hold_ms());
+                store.swap(batch, &guard, Expect::Nothing, Becomes::Value(&new, hold));
                 self.ask_lease_tags(talk);
             }
             State::Identify(lies, id) => {
                 if let Opened::Foreign(entry) = &lies.opened {
                     let new = Envelope::new(entry.clone(), *id, talk.now_ms).seal(self.key);
-                    talk.batch.call(&script::SWAP, name, &[&lies.seen, b"SET", &new, b"KEEP"]);
+                    let becomes = Becomes::Value(&new, End::AsBefore(lies.left()));
+                    store.swap(batch, name, Expect::Seen(&lies.seen), becomes);
                 }
             }
             State::Renew => {
                 let Ask::Renew { lease, .. } = self.want.lease else { return };
-                let (seen, hold) = (head(lease.id), self.hold_ms().to_string());
+                let hold = Becomes::Until(End::After(self.hold_ms()));
                 if is_of_value(lease.id) {
-                    let guard = stored::guard(self.key);
-                    talk.batch.push(name, &[b"GETRANGE", key, b"0", b"17"]);
-                    let words: [&[u8]; 3] = [b"PEXPIRE", guard.as_bytes(), hold.as_bytes()];
-                    talk.batch.push(&guard, &words);
+                    store.swap(batch, name, Expect::Id(lease.id), Becomes::Same);
+                    store.swap(batch, &stored::guard(self.key), Expect::Any, hold);
                 } else {
-                    let args: [&[u8]; 3] = [&seen, b"PEXPIRE", hold.as_bytes()];
-                    talk.batch.call(&script::SWAP, name, &args);
+                    store.swap(batch, name, Expect::Id(lease.id), hold);
                 }
                 for tag in self.lease_tags().iter() {
                     talk.make_tag(tag, Some(Duration::ZERO));
                 }
             }
-            State::Slide(seen, new, px) => {
-                let px = px.to_string();
-                let px = px.as_bytes();
-                match new {
-                    Some(new) => talk.batch.call(&script::SWAP, name, &[seen, b"SET", new, px]),
-                    None => talk.batch.call(&script::SWAP, name, &[seen, b"PEXPIRE", px]),
-                }
+            State::Slide(seen, new, ms) => {
+                let end = End::After(*ms);
+                let becomes =
+                    new.as_ref().map_or(Becomes::Until(end), |new| Becomes::Value(new, end));
+                store.swap(batch, name, Expect::Seen(seen), becomes);
             }
             State::Done => {}
         }
     }
 
-    fn hear(&mut self, talk: &mut Talk<'_>, answers: &mut Answers<'_>) -> bool {
+    fn hear(&mut self, talk: &mut Talk<'_, S>, answers: &mut Answers<'_, S::Reply>) -> bool {
         match self.hear_or_fail(talk, answers) {
             Ok(done) => done,
             Err(error) => self.finish(Read::Failed(error)),
@@ -477,24 +469,18 @@ impl Job for Reading<'_> {
     }
 }
 
-/// What [`script::ACQUIRE`] compares with.
-fn first_18(seen: &Bytes) -> Bytes {
-    seen.slice(..seen.len().min(18))
-}
-
-fn number(value: &Value) -> i64 {
-    super::wire::number(Some(value)).unwrap_or(-1)
-}
-
 /// The times of what lies there.
-fn life_left(lies: &Lies, now_ms: u64) -> Life {
+fn life_left<S>(lies: &Lies<S>, now_ms: u64) -> Life {
     let from_now = |end: u64| Duration::from_millis(end.saturating_sub(now_ms));
-    let left = lies.left_ms.and_then(|left| u64::try_from(left).ok()).map(Duration::from_millis);
-    let Some(envelope) = lies.envelope() else { return Life { hard: left, ..Life::FOREVER } };
-    let (hard, idle) = match envelope.cap {
-        Some(cap) => ((cap != u64::MAX).then(|| from_now(cap)), left),
-        None => (left, None),
+    let left = lies.left();
+    let Some(envelope) = lies.envelope() else {
+        return Life { hard: left.map(Duration::from_millis), ..Life::FOREVER };
     };
+    let hard = match envelope.cap {
+        Some(cap) => (cap != u64::MAX).then(|| from_now(cap)),
+        None => left.map(Duration::from_millis),
+    };
+    let idle = lies.idle_left().map(Duration::from_millis);
     let age = Some(Duration::from_millis(now_ms.saturating_sub(envelope.created)));
     Life { age, soft: envelope.soft.map(from_now), hard, idle }
 }

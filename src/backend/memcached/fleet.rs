@@ -1,0 +1,114 @@
+//! The servers and who keeps what.
+
+use std::sync::Arc;
+
+use super::batch::{Batch, Reply, Transport};
+use super::ring::Ring;
+use super::wire::{Limit, Talker};
+use crate::backend::remote::exchange::{Limits, Lost, Part, exchange};
+use crate::backend::remote::node::Node;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A Memcached server.
+pub(super) type Server = Node<Talker>;
+
+#[derive(Debug)]
+pub(super) struct Fleet {
+    ring: Ring,
+    servers: Vec<Arc<Server>>,
+    transport: Transport,
+    /// The keys of a server that is down go to others meanwhile.
+    eject: bool,
+    /// Names are other programs' names, too, and cannot be cut off.
+    plain: bool,
+    /// What the servers take.
+    pub(super) limit: Arc<Limit>,
+}
+
+impl Fleet {
+    pub(super) fn new(
+        ring: Ring,
+        servers: Vec<Arc<Server>>,
+        transport: Transport,
+        eject: bool,
+        plain: bool,
+        limit: Arc<Limit>,
+    ) -> Self {
+        Self { ring, servers, transport, eject, plain, limit }
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    pub(super) fn ejects(&self) -> bool {
+        self.eject
+    }
+
+    pub(super) fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
+    /// Which server keeps what has this name.
+    pub(super) fn place(&self, name: &[u8]) -> usize {
+        let own = self.ring.server(name);
+        if !self.eject || !self.servers[own].is_down() {
+            return own;
+        }
+        self.ring.order(name).find(|server| !self.servers[*server].is_down()).unwrap_or(own)
+    }
+
+    /// Carries out the commands of a batch, each at its server. One answer each.
+    pub(super) fn run(&self, batch: &mut Batch, limits: Limits) -> Vec<Result<Reply>> {
+        let all: Vec<usize> = (0..batch.len()).collect();
+        if self.servers.len() == 1 {
+            let answers = self.ask(batch, all, limits);
+            return answers.into_iter().map(|(_, reply)| reply.map_err(Lost::into_error)).collect();
+        }
+        let unanswered = || Err(Error::new(ErrorKind::Unavailable, "no server was asked"));
+        let mut replies: Vec<Result<Reply>> = (0..batch.len()).map(|_| unanswered()).collect();
+        let mut again = Vec::new();
+        for (index, reply) in self.ask(batch, all, limits) {
+            if self.eject && matches!(reply, Err(Lost::NotSent(_))) {
+                again.push(index);
+            }
+            replies[index] = reply.map_err(Lost::into_error);
+        }
+        if !again.is_empty() {
+            // By now the server that did not let us in is known to be down.
+            again.iter().for_each(|index| batch.place_again(*index));
+            for (index, reply) in self.ask(batch, again, limits) {
+                replies[index] = reply.map_err(Lost::into_error);
+            }
+        }
+        replies
+    }
+
+    fn ask(
+        &self,
+        batch: &Batch,
+        commands: Vec<usize>,
+        limits: Limits,
+    ) -> Vec<(usize, Result<Reply, Lost>)> {
+        let mut parts: Vec<Part<Talker>> = Vec::new();
+        if let [server] = &self.servers[..] {
+            parts.push(Part::new(server.clone(), commands));
+        } else {
+            let mut places = vec![None; self.servers.len()];
+            for index in commands {
+                let server = batch.command(index).server;
+                let place = *places[server].get_or_insert_with(|| {
+                    parts.push(Part::new(self.servers[server].clone(), Vec::new()));
+                    parts.len() - 1
+                });
+                parts[place].commands.push(index);
+            }
+        }
+        exchange(batch, &mut parts, limits);
+        parts.into_iter().flat_map(|part| part.commands.into_iter().zip(part.replies)).collect()
+    }
+}

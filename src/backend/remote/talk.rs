@@ -1,0 +1,265 @@
+//! A call to the servers in as few round trips as it takes.
+//!
+//! Each key has a job. In each round all jobs that are not done say what they ask for, everything
+//! travels together, and each hears its answers. Versions of tags that several jobs ask for travel
+//! once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+use std::vec;
+
+use super::exchange::Limits;
+use super::store::{Record, Store};
+use super::{stored, tags, wall_ms};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The work on one key.
+pub(crate) trait Job<S: Store> {
+    /// Says what is to be asked for in this round.
+    fn ask(&mut self, talk: &mut Talk<'_, S>);
+
+    /// Hears the answers, in order. Whether the job is done.
+    fn hear(&mut self, talk: &mut Talk<'_, S>, answers: &mut Answers<'_, S::Reply>) -> bool;
+
+    /// The call ends before the job is done.
+    fn fail(&mut self, error: Error);
+}
+
+/// The answers to what one job asked for.
+pub(crate) struct Answers<'t, R> {
+    replies: &'t mut vec::IntoIter<Result<R>>,
+    left: usize,
+}
+
+impl<R> Answers<'_, R> {
+    /// The next answer.
+    pub(crate) fn reply(&mut self) -> Result<R> {
+        // The answers after these are another job's.
+        self.left = self.left.checked_sub(1).ok_or_else(missing)?;
+        self.replies.next().ok_or_else(missing)?
+    }
+
+    fn skip_rest(&mut self) {
+        for _ in 0..std::mem::take(&mut self.left) {
+            self.replies.next();
+        }
+    }
+}
+
+pub(crate) fn missing() -> Error {
+    Error::new(ErrorKind::Backend, "an answer is missing")
+}
+
+/// What the jobs of a call share.
+pub(crate) struct Talk<'s, S: Store> {
+    pub(crate) store: &'s S,
+    pub(crate) batch: S::Batch,
+    pub(crate) now_ms: u64,
+    round: u32,
+    wanted: BTreeMap<Box<str>, Need>,
+    tags: HashMap<Box<str>, Fetched>,
+}
+
+/// What is to be done about a tag's record beside reading it, in this round.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Need {
+    /// It is made if there is none.
+    pub(crate) make: bool,
+    /// It is to live so long at least.
+    pub(crate) life: Option<Life>,
+    /// It is known to end before that.
+    pub(crate) short: bool,
+}
+
+/// A time to live, the longer the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Life {
+    For(Duration),
+    Ever,
+}
+
+impl Life {
+    /// Of the record of a tag whose entries live so long.
+    fn of_record(entry: Option<Duration>) -> Self {
+        tags::life(entry).map_or(Self::Ever, Self::For)
+    }
+}
+
+struct Fetched {
+    round: u32,
+    version: Result<Option<u64>>,
+}
+
+impl<'s, S: Store> Talk<'s, S> {
+    pub(crate) fn new(store: &'s S) -> Self {
+        Self {
+            store,
+            batch: store.batch(),
+            now_ms: wall_ms(),
+            round: 0,
+            wanted: BTreeMap::new(),
+            tags: HashMap::new(),
+        }
+    }
+
+    /// Asks for a tag's version.
+    pub(crate) fn want_tag(&mut self, tag: &str) {
+        self.need(tag, Need::default());
+    }
+
+    /// Asks for the tags a key last had: then it takes no second round trip if it still has them.
+    pub(crate) fn want_last_tags(&mut self, key: &str) {
+        self.store.memory().tags_of(key).iter().for_each(|tag| self.want_tag(tag));
+    }
+
+    /// As [`want_tag`](Self::want_tag), and makes the record if there is none, so that it outlives an entry of this life.
+    pub(crate) fn make_tag(&mut self, tag: &str, entry: Option<Duration>) {
+        self.need(tag, Need { make: true, life: Some(Life::of_record(entry)), short: false });
+    }
+
+    /// Asks for a tag's version, and makes its record outlive an entry of this life, unless it is known to.
+    pub(crate) fn want_tag_for(&mut self, tag: &str, entry: Option<Duration>) {
+        match self.store.memory().version(tag, entry) {
+            Some(_) => self.want_tag(tag),
+            None => self.need(tag, Need { life: Some(Life::of_record(entry)), ..Need::default() }),
+        }
+    }
+
+    fn need(&mut self, tag: &str, need: Need) {
+        match self.wanted.get_mut(tag) {
+            Some(known) => {
+                known.make |= need.make;
+                known.life = known.life.max(need.life);
+            }
+            None => drop(self.wanted.insert(tag.into(), need)),
+        }
+    }
+
+    /// A tag's version as read in this call, if it was asked for.
+    pub(crate) fn tag(&self, tag: &str) -> Option<&Result<Option<u64>>> {
+        self.tags.get(tag).map(|fetched| &fetched.version)
+    }
+
+    /// A tag's version as read in this round.
+    pub(crate) fn tag_now(&self, tag: &str) -> Result<Option<u64>> {
+        match self.tags.get(tag) {
+            Some(Fetched { round, version }) if *round == self.round => version.clone(),
+            _ => Err(Error::new(ErrorKind::Backend, "a tag was not asked for")),
+        }
+    }
+
+    /// Sends what was asked for, and hears the answers to all but the tags.
+    pub(crate) fn exchange(&mut self, limits: Limits, replicas: bool) -> Vec<Result<S::Reply>> {
+        self.round += 1;
+        let asked = S::length(&self.batch);
+        let wanted = std::mem::take(&mut self.wanted);
+        let ends = self.ask_tags(&wanted);
+        self.store.along(&mut self.batch);
+        let mut replies = self.store.run(&mut self.batch, limits, replicas);
+        let of_tags = replies.split_off(asked);
+        let short = self.hear_tags(wanted, asked, &ends, of_tags);
+        if !short.is_empty() {
+            self.lengthen(short, limits);
+        }
+        self.now_ms = wall_ms();
+        replies
+    }
+
+    /// Where in the batch the commands for each tag end.
+    fn ask_tags(&mut self, wanted: &BTreeMap<Box<str>, Need>) -> Vec<usize> {
+        let mut ends = Vec::with_capacity(wanted.len());
+        for (tag, need) in wanted {
+            self.store.ask_tag(&mut self.batch, &stored::tag(tag), *need);
+            ends.push(S::length(&self.batch));
+        }
+        ends
+    }
+
+    /// The tags whose records end too soon.
+    fn hear_tags(
+        &mut self,
+        wanted: BTreeMap<Box<str>, Need>,
+        mut start: usize,
+        ends: &[usize],
+        replies: Vec<Result<S::Reply>>,
+    ) -> BTreeMap<Box<str>, Need> {
+        let mut short = BTreeMap::new();
+        let mut replies = replies.into_iter();
+        for ((tag, need), end) in wanted.into_iter().zip(ends) {
+            let mut answers = Answers { replies: &mut replies, left: end - start };
+            let heard = self.store.hear_tag(need, &mut answers);
+            answers.skip_rest();
+            start = *end;
+            if let Ok(Record { version, short: false }) = &heard {
+                self.note(&tag, *version, need.life);
+            }
+            if let Ok(Record { version: Some(_), short: true }) = &heard {
+                short.insert(tag.clone(), Need { short: true, ..need });
+            }
+            let version = heard.map(|record| record.version);
+            self.tags.insert(tag, Fetched { round: self.round, version });
+        }
+        short
+    }
+
+    fn note(&self, tag: &str, version: Option<u64>, life: Option<Life>) {
+        let memory = self.store.memory();
+        match (version, life) {
+            (Some(version), Some(Life::For(life))) => memory.note_life(tag, version, Some(life)),
+            (Some(version), Some(Life::Ever)) => memory.note_life(tag, version, None),
+            (version, _) => memory.note_version(tag, version),
+        }
+    }
+
+    /// Lets records live longer. One that is gone by then has invalidated its entries.
+    fn lengthen(&mut self, short: BTreeMap<Box<str>, Need>, limits: Limits) {
+        S::clear(&mut self.batch);
+        let ends = self.ask_tags(&short);
+        let replies = self.store.run(&mut self.batch, limits, false);
+        self.hear_tags(short, 0, &ends, replies);
+    }
+}
+
+/// A job that is not done after so many round trips meets somebody who is always faster.
+const MOST_ROUNDS: u32 = 100;
+
+/// Carries out jobs, in rounds, until all are done.
+pub(crate) fn drive<S: Store, J: Job<S>>(
+    store: &S,
+    limits: Limits,
+    jobs: &mut [J],
+    replicas: bool,
+) {
+    let mut talk = Talk::new(store);
+    let mut open: Vec<&mut J> = jobs.iter_mut().collect();
+    let mut ends = Vec::with_capacity(open.len());
+    while !open.is_empty() {
+        S::clear(&mut talk.batch);
+        ends.clear();
+        for job in &mut open {
+            job.ask(&mut talk);
+            ends.push(S::length(&talk.batch));
+        }
+        let mut replies = talk.exchange(limits, replicas).into_iter();
+        let (mut index, mut start) = (0, 0);
+        open.retain_mut(|job| {
+            let end = ends[index];
+            let mut answers = Answers { replies: &mut replies, left: end - start };
+            let done = job.hear(&mut talk, &mut answers);
+            answers.skip_rest();
+            (index, start) = (index + 1, end);
+            !done
+        });
+        if open.is_empty() {
+            return;
+        }
+        let why = if Instant::now() >= limits.until {
+            Error::new(ErrorKind::Timeout, "the deadline of the call has passed")
+        } else if talk.round >= MOST_ROUNDS {
+            Error::new(ErrorKind::Backend, "the entry changes faster than it can be changed")
+        } else {
+            continue;
+        };
+        open.drain(..).for_each(|job| job.fail(why.clone()));
+    }
+}
