@@ -150,7 +150,7 @@ impl Store for Memcached {
         _: Look,
         answers: &mut Answers<'_, Reply>,
     ) -> Result<Option<Lies<Self::Seen>>> {
-        Ok(item(answers)?.and_then(|item| self.lies(key, item)))
+        Ok(item(answers)?.map(|item| self.lies(key, item)))
     }
 
     fn swap(
@@ -204,10 +204,10 @@ impl Store for Memcached {
         Ok(match reply(answers)? {
             Reply::Done(stamp) => Swapped::Done(Some(stamp)),
             Reply::Missing => Swapped::Nothing,
-            Reply::Item(item) => self.lies(key, item).map_or(Swapped::Nothing, Swapped::There),
+            Reply::Item(item) => Swapped::There(self.lies(key, item)),
             // What is there was asked in the same breath, unless only a tag's record matters.
             Reply::NotStored => match item(answers)? {
-                Some(item) => self.lies(key, item).map_or(Swapped::Nothing, Swapped::There),
+                Some(item) => Swapped::There(self.lies(key, item)),
                 None => Swapped::Nothing,
             },
             Reply::Changed | Reply::Number(_) | Reply::NoNumber => Swapped::Other,
@@ -227,7 +227,7 @@ impl Store for Memcached {
     ) -> Result<Option<Lies<Self::Seen>>> {
         let there = item(answers);
         match reply(answers)? {
-            Reply::Done(_) => Ok(there?.and_then(|item| self.lies(key, item))),
+            Reply::Done(_) => Ok(there?.map(|item| self.lies(key, item))),
             _ => Ok(None),
         }
     }
@@ -282,11 +282,7 @@ impl Store for Memcached {
 }
 
 impl Memcached {
-    /// What lies there. An empty value is nothing: other clients make such placeholders.
-    fn lies(&self, key: &str, item: Item) -> Option<Lies<Option<Stamp>>> {
-        if item.value.is_empty() && !self.plain {
-            return None;
-        }
+    fn lies(&self, key: &str, item: Item) -> Lies<Option<Stamp>> {
         // The last of the seconds told may be over at any moment.
         let ms = |left: i64| match left {
             ..0 => -1,
@@ -295,7 +291,7 @@ impl Memcached {
         };
         let opened = self.open(key, &trimmed(item.value), true);
         let left_ms = Some(item.left.map_or(-1, ms));
-        Some(Lies { opened, seen: item.stamp, whole: true, left_ms })
+        Lies { opened, seen: item.stamp, whole: true, left_ms }
     }
 
     /// Changes an entry whose number is known.

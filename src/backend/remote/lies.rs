@@ -74,6 +74,10 @@ impl<S> Lies<S> {
     pub(crate) fn standing<T: Store>(&self, talk: &Talk<'_, T>) -> Result<Standing> {
         let envelope = match &self.opened {
             Opened::Placeholder(_) => return Ok(Standing::Loading),
+            // Where our own may be there, an empty value is nothing: a placeholder of other clients.
+            Opened::Foreign(entry) if entry.value.bytes().is_empty() && !talk.is_plain() => {
+                return Ok(Standing::Dead(Cause::Absent));
+            }
             Opened::Foreign(_) => return Ok(Standing::Fresh),
             Opened::Damaged => return Ok(Standing::Dead(Cause::Corrupt)),
             Opened::Value(envelope) => envelope,

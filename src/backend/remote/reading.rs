@@ -211,6 +211,10 @@ impl<'a, S: Store> Reading<'a, S> {
             Ask::Own { stale_too: true, .. } if stale => return self.go(State::Guard(lies)),
             _ => {}
         }
+        if self.want.token && !self.want.quiet && S::id_of(&lies).is_none() {
+            let error = Error::unsupported(S::NAME, "versions on a server that numbers nothing");
+            return self.finish(Read::Failed(error));
+        }
         let is_bare = matches!(&lies.opened, Opened::Foreign(entry) if entry.codec == CodecId::INT);
         // A quiet reader changes nothing, and makes do with the content.
         if self.want.token && is_bare && !self.want.quiet && !S::VERSIONS_ALL {

@@ -102,6 +102,11 @@ impl<'s, S: Store> Talk<'s, S> {
         }
     }
 
+    /// Whether nothing of ours is stored.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.store.sealing().plain.is_some()
+    }
+
     /// Asks for a tag's version.
     pub(crate) fn want_tag(&mut self, tag: &str) {
         self.need(tag, Need::default());

@@ -58,8 +58,8 @@ fn judged<S: Store>(
     hint: Option<Tags>,
 ) -> Option<Read> {
     let bytes = match value {
-        Ok(Some(bytes)) if !bytes.is_empty() => bytes,
-        Ok(_) => return Some(Read::Miss(Cause::Absent, Grant::None)),
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Some(Read::Miss(Cause::Absent, Grant::None)),
         Err(error) if error.kind() == ErrorKind::WrongType => {
             return Some(Read::Miss(Cause::Undecodable, Grant::None));
         }
