@@ -325,6 +325,49 @@ fn a_value_that_is_too_large_leaves_no_older_one_behind() {
 }
 
 #[test]
+fn large_values_are_stored_in_pieces_if_asked_for() {
+    let fleet = MemcachedFleet::start(3);
+    let url = fleet.url(&[1, 2, 3]);
+    let (mine, theirs) = (cache(&format!("{url}?split=true"), "p"), cache(&url, "p"));
+    let value: Vec<u8> = (0..2_100_000u32).map(|n| (n % 251) as u8).collect();
+    let long = "k".repeat(1000);
+    for key in ["k", "a b", &long] {
+        assert!(mine.entry(key).tag("t").set_bytes(value.clone()).unwrap());
+        assert!(mine.get_bytes(key).unwrap().is_some_and(|read| read == value));
+        assert!(theirs.get_bytes(key).unwrap().is_some_and(|read| read == value), "by anybody");
+        assert_eq!(
+            theirs.entry(key).set_bytes(value.clone()).unwrap_err().kind(),
+            ErrorKind::TooLarge
+        );
+        assert!(!mine.exists(key).unwrap(), "nor the older one");
+        let text = "large".repeat(300_000);
+        assert!(mine.entry(key).tag("t").add(&text).unwrap());
+        assert!(!mine.add(key, &1).unwrap() && mine.replace(key, &text).unwrap());
+        let (read, version) = mine.get_versioned::<String>(key).unwrap().unwrap();
+        assert!(read == text && mine.swap(key, version, &text).unwrap());
+        assert!(!mine.swap(key, version, &text).unwrap());
+        assert!(mine.delete(key).unwrap() && mine.get_bytes(key).unwrap().is_none());
+        assert_eq!(mine.get_or_compute(key, || text.clone()).unwrap(), text);
+        assert_eq!(mine.get_or_compute(key, || -> String { panic!("there") }).unwrap(), text);
+    }
+    let mut keys = vec!["a b".to_owned(), "k".to_owned(), long];
+    keys.sort();
+    assert_eq!(mine.keys("*").unwrap(), keys, "pieces are no keys");
+    // A piece that is lost loses the value, and nothing else is told for it.
+    let piece =
+        |server: &MemcachedServer| server.keys().into_iter().find(|key| key.ends_with("#p"));
+    mine.clear().unwrap();
+    assert!(fleet.servers.iter().all(|server| server.keys().is_empty()));
+    mine.set_bytes("k", value.clone()).unwrap();
+    let (server, lost) =
+        fleet.servers.iter().find_map(|server| Some((server, piece(server)?))).unwrap();
+    server.command(&format!("delete {lost}"));
+    let lookup = mine.lookup::<String>("k").unwrap();
+    assert!(matches!(lookup, Lookup::Miss(Cause::Corrupt)));
+    assert_eq!(mine.get_or_compute("k", || 1).unwrap(), 1, "it is loaded anew");
+}
+
+#[test]
 fn other_programs_values_are_read_and_ours_are_told_apart() {
     let server = MemcachedServer::start(&[]);
     let cache = cache(server.url(), "f");
@@ -846,29 +889,4 @@ fn tags_set_in_one_process_are_invalidated_in_another() {
     assert_eq!(cache.get::<i32>("k7").unwrap(), Some(7));
     cache.invalidate_tags(["a"]).unwrap();
     elsewhere("see nothing");
-}
-
-/// `YC_KEYS=1000000` for the figures in the README.
-#[test]
-fn a_pattern_among_many_keys_takes_little_memory() {
-    let keys = std::env::var("YC_KEYS").map_or(100_000, |keys| keys.parse().unwrap());
-    let server = MemcachedServer::start(&["-m", "1024"]);
-    let cache = cache(server.url(), "many");
-    for from in (0..keys).step_by(10_000) {
-        let upto = keys.min(from + 10_000);
-        cache.set_many((from..upto).map(|n| (format!("key:{n:07}"), "v"))).unwrap();
-    }
-    let (before, started) = (peak_kib(), Instant::now());
-    let doomed = keys / 1000;
-    let removed = cache.invalidate_pattern("key:*000").unwrap();
-    let (took, grown) = (started.elapsed(), peak_kib() - before);
-    println!("{doomed} of {keys} keys removed in {took:?}, peak memory + {grown} KiB");
-    assert_eq!(removed.entries, Some(doomed));
-    assert!(grown < 4096, "{grown} KiB for {keys} keys");
-}
-
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::fleet::Fleet;
 use super::name::{Wire, unwrap, wrapping};
-use super::{binary, meta};
+use super::{binary, meta, pieces};
 use crate::error::{Error, ErrorKind};
 
 /// Which process of a server keeps an entry, and its number there. The numbers of a server that was
@@ -155,16 +155,25 @@ pub(crate) struct Batch {
     pub(super) fleet: Arc<Fleet>,
     bytes: Vec<u8>,
     commands: Vec<Command>,
+    /// Whether what is large is stored in pieces.
+    splits: bool,
+    /// What is stored before, and the commands that need it.
+    pieces: Option<Box<Batch>>,
+    in_pieces: Vec<usize>,
 }
 
 impl Batch {
     pub(super) fn new(fleet: Arc<Fleet>) -> Self {
-        Self { fleet, bytes: Vec::new(), commands: Vec::new() }
+        let (bytes, commands, in_pieces) = (Vec::new(), Vec::new(), Vec::new());
+        let splits = fleet.splits();
+        Self { fleet, bytes, commands, splits, pieces: None, in_pieces }
     }
 
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.commands.clear();
+        self.pieces = None;
+        self.in_pieces.clear();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -185,7 +194,17 @@ impl Batch {
     fn push_to(&mut self, server: usize, name: &str, wire: &Wire<'_>, op: Op<'_>) {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let opaque = NEXT.fetch_add(1, Ordering::Relaxed);
-        let wrapped;
+        let (list, wrapped);
+        let op = match op {
+            Op::Store { mode, bytes, until } if self.splits => {
+                list = pieces::split(self, name, bytes, until);
+                if list.is_some() {
+                    self.in_pieces.push(self.commands.len());
+                }
+                Op::Store { mode, bytes: list.as_deref().unwrap_or(bytes), until }
+            }
+            op => op,
+        };
         let op = match op {
             Op::Store { mode, bytes, until } if wire.cut => {
                 wrapped = [&wrapping(name), bytes].concat();
@@ -225,6 +244,25 @@ impl Batch {
             opcode: binary::opcode(&op),
             name: if self.fleet.ejects() { (*wire.raw).into() } else { "".into() },
         });
+    }
+
+    /// Adds a piece of a value, to be stored before anything else.
+    pub(super) fn push_piece(&mut self, name: &str, bytes: &[u8], until: u32) {
+        let fleet = &self.fleet;
+        let whole = || Box::new(Self { splits: false, ..Self::new(fleet.clone()) });
+        let pieces = self.pieces.get_or_insert_with(whole);
+        pieces.push(name, Op::Store { mode: Mode::Always, bytes, until });
+    }
+
+    pub(super) fn take_pieces(&mut self) -> Option<Box<Self>> {
+        self.pieces.take()
+    }
+
+    /// Sends none of the commands that need pieces.
+    pub(super) fn refuse_in_pieces(&mut self, error: &Error) {
+        for index in self.in_pieces.drain(..) {
+            self.commands[index].refused = Some(error.clone());
+        }
     }
 
     /// Adds a command that is not sent, and its answer.

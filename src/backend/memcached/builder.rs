@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Memcached;
 use super::batch::Transport;
-use super::fleet::{Fleet, Server};
+use super::fleet::{Fleet, Options, Server};
 use super::ring::{Distribution, Ring};
 use super::wire::{Limit, Login, Talker};
 use crate::backend::Origin;
@@ -50,6 +50,7 @@ pub struct MemcachedBuilder {
     binary: Option<bool>,
     eject: Option<bool>,
     plain: Option<bool>,
+    split: Option<bool>,
 }
 
 impl MemcachedBuilder {
@@ -64,6 +65,7 @@ impl MemcachedBuilder {
             binary: None,
             eject: None,
             plain: None,
+            split: None,
         }
     }
 
@@ -134,6 +136,20 @@ impl MemcachedBuilder {
         self
     }
 
+    /// Stores values that are larger than a server takes in pieces (`split`). Default: no, and they are
+    /// refused as too large.
+    ///
+    /// Writing and reading such a value takes a round trip more, and a piece that was evicted loses all
+    /// of it. Other pieces are not removed with it: they end with the time to live, or when the server
+    /// needs room. Every program reads values in pieces, whether it stores any or not.
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses it together with [`plain`](Self::plain).
+    pub fn split_large_values(mut self, on: bool) -> Self {
+        self.split = Some(on);
+        self
+    }
+
     common_settings!();
 
     /// The backend. No I/O is done but for reading certificates.
@@ -181,6 +197,7 @@ impl MemcachedBuilder {
             }
             "eject" => or(&mut self.eject, READ.switch(name, value)?),
             "plain" => or(&mut self.plain, READ.switch(name, value)?),
+            "split" => or(&mut self.split, READ.switch(name, value)?),
             name => return Err(READ.unknown(name)),
         }
         Ok(())
@@ -262,7 +279,15 @@ impl MemcachedBuilder {
         let ring = Ring::new(self.distribution.unwrap_or_default(), &names);
         let nodes = servers.iter().map(node).collect();
         let plain = self.plain.unwrap_or(false);
-        let fleet = Fleet::new(ring, nodes, transport, self.eject.unwrap_or(false), plain, limit);
+        let options = Options {
+            eject: self.eject.unwrap_or(false),
+            plain,
+            split: self.split.unwrap_or(false),
+        };
+        if options.plain && options.split {
+            return Err(READ.bad("other programs cannot put plain values together: plain or split"));
+        }
+        let fleet = Fleet { ring, servers: nodes, transport, options, limit };
         Ok(Memcached {
             fleet: Arc::new(fleet),
             timeout: self.common.timeout(),

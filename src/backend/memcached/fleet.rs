@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::batch::{Batch, Reply, Transport};
+use super::pieces;
 use super::ring::Ring;
 use super::wire::{Limit, Talker};
 use crate::backend::remote::exchange::{Limits, Lost, Part, exchange};
@@ -14,39 +15,40 @@ pub(super) type Server = Node<Talker>;
 
 #[derive(Debug)]
 pub(super) struct Fleet {
-    ring: Ring,
-    servers: Vec<Arc<Server>>,
-    transport: Transport,
-    /// The keys of a server that is down go to others meanwhile.
-    eject: bool,
-    /// Names are other programs' names, too, and cannot be cut off.
-    plain: bool,
+    pub(super) ring: Ring,
+    pub(super) servers: Vec<Arc<Server>>,
+    pub(super) transport: Transport,
+    pub(super) options: Options,
     /// What the servers take.
     pub(super) limit: Arc<Limit>,
 }
 
-impl Fleet {
-    pub(super) fn new(
-        ring: Ring,
-        servers: Vec<Arc<Server>>,
-        transport: Transport,
-        eject: bool,
-        plain: bool,
-        limit: Arc<Limit>,
-    ) -> Self {
-        Self { ring, servers, transport, eject, plain, limit }
-    }
+/// What is done differently if asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Options {
+    /// The keys of a server that is down go to others meanwhile.
+    pub(super) eject: bool,
+    /// Names are other programs' names, too, and cannot be cut off.
+    pub(super) plain: bool,
+    /// Values larger than a server takes are stored in pieces.
+    pub(super) split: bool,
+}
 
+impl Fleet {
     pub(super) fn transport(&self) -> Transport {
         self.transport
     }
 
     pub(super) fn is_plain(&self) -> bool {
-        self.plain
+        self.options.plain
     }
 
     pub(super) fn ejects(&self) -> bool {
-        self.eject
+        self.options.eject
+    }
+
+    pub(super) fn splits(&self) -> bool {
+        self.options.split
     }
 
     pub(super) fn servers(&self) -> &[Arc<Server>] {
@@ -56,7 +58,7 @@ impl Fleet {
     /// Which server keeps what has this name.
     pub(super) fn place(&self, name: &[u8]) -> usize {
         let own = self.ring.server(name);
-        if !self.eject || !self.servers[own].is_down() {
+        if !self.options.eject || !self.servers[own].is_down() {
             return own;
         }
         self.ring.order(name).find(|server| !self.servers[*server].is_down()).unwrap_or(own)
@@ -64,6 +66,17 @@ impl Fleet {
 
     /// Carries out the commands of a batch, each at its server. One answer each.
     pub(super) fn run(&self, batch: &mut Batch, limits: Limits) -> Vec<Result<Reply>> {
+        if let Some(mut pieces) = batch.take_pieces()
+            && let Some(error) = pieces::store(self, &mut pieces, limits)
+        {
+            batch.refuse_in_pieces(&error);
+        }
+        let mut replies = self.run_whole(batch, limits);
+        pieces::join(self, batch, &mut replies, limits);
+        replies
+    }
+
+    fn run_whole(&self, batch: &mut Batch, limits: Limits) -> Vec<Result<Reply>> {
         let all: Vec<usize> = (0..batch.len()).collect();
         if self.servers.len() == 1 {
             let answers = self.ask(batch, all, limits);
@@ -73,7 +86,7 @@ impl Fleet {
         let mut replies: Vec<Result<Reply>> = (0..batch.len()).map(|_| unanswered()).collect();
         let mut again = Vec::new();
         for (index, reply) in self.ask(batch, all, limits) {
-            if self.eject && matches!(reply, Err(Lost::NotSent(_))) {
+            if self.options.eject && matches!(reply, Err(Lost::NotSent(_))) {
                 again.push(index);
             }
             replies[index] = reply.map_err(Lost::into_error);

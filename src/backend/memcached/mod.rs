@@ -7,6 +7,7 @@ mod fleet;
 mod health;
 mod meta;
 mod name;
+mod pieces;
 mod ring;
 mod scan;
 mod store;
@@ -168,7 +169,7 @@ impl Backend for Memcached {
         can.add = true;
         can.shared = true;
         can.ttl_step = store::STEP;
-        can.max_value = self.fleet.limit.get();
+        can.max_value = self.fleet.limit.get().filter(|_| !self.fleet.splits());
         if self.fleet.ejects() {
             // A server that comes back still has what was removed from the one that stood in for it.
             can.lag = Duration::MAX;

@@ -1,8 +1,8 @@
 //! The names things are stored under.
 //!
 //! A key is stored under its full name. What the library keeps beside it ends in one of a few
-//! marks: a tag's version in `#t`, the guard of a refresh in `#g`, whose entries they are in `#h`. A
-//! name too long for a server is cut off and ends in `#d`. A key that itself ends in a mark gets `#k`
+//! marks: a tag's version in `#t`, the guard of a refresh in `#g`, whose entries they are in `#h`, a
+//! piece of a large value in `#p`. A name too long for a server is cut off and ends in `#d`. A key that itself ends in a mark gets `#k`
 //! behind it, so no two of them share a stored name, and all lie under the prefix.
 
 use std::borrow::Cow;
@@ -10,6 +10,7 @@ use std::borrow::Cow;
 const TAG: &str = "#t";
 const GUARD: &str = "#g";
 const HOME: &str = "#h";
+const PIECE: &str = "#p";
 const KEY: &str = "#k";
 /// What a name that was cut off ends in.
 pub(crate) const DIGEST: &str = "#d";
@@ -34,6 +35,11 @@ pub(crate) fn home(space: &str) -> String {
     [space, HOME].concat()
 }
 
+/// Where a piece of a value is stored that is too large for a server.
+pub(crate) fn piece(full: &str, id: u128, number: u32) -> String {
+    format!("{full}#{id:032x}.{number}{PIECE}")
+}
+
 /// Whether it is such a note.
 pub(crate) fn is_home(stored: &str) -> bool {
     stored.ends_with(HOME)
@@ -48,7 +54,7 @@ pub(crate) fn original(stored: &str) -> Option<&str> {
 }
 
 fn is_marked(name: &str) -> bool {
-    [TAG, GUARD, HOME, KEY, DIGEST].iter().any(|mark| name.ends_with(mark))
+    [TAG, GUARD, HOME, PIECE, KEY, DIGEST].iter().any(|mark| name.ends_with(mark))
 }
 
 #[cfg(test)]
@@ -58,9 +64,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stored_names_never_meet(a in "[ab#tghkd]{1,6}", b in "[ab#tghkd]{1,6}") {
+        fn stored_names_never_meet(a in "[ab#tghkdp]{1,6}", b in "[ab#tghkdp]{1,6}") {
             prop_assert_eq!(key(&a) == key(&b), a == b);
-            for record in [tag(&b), guard(&b), home(&b)] {
+            for record in [tag(&b), guard(&b), home(&b), piece(&b, 7, 1)] {
                 prop_assert_ne!(&*key(&a), record.as_str());
                 prop_assert_eq!(original(&record), None);
             }
