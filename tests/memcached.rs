@@ -148,6 +148,27 @@ fn get_many_is_one_round_trip_to_each_server() {
     }
 }
 
+#[test]
+fn what_is_not_there_is_told_from_what_is_in_batches_of_any_size() {
+    let fleet = MemcachedFleet::start(2);
+    for url in
+        [fleet.servers[0].url(), &fleet.url(&[]), &format!("{}?protocol=binary", fleet.url(&[]))]
+    {
+        let cache = cache(url, "q");
+        let keys: Vec<String> = (0..3_500).map(|n| format!("k{n}")).collect();
+        for every in [1, 2, 7, 1_000, 5_000] {
+            cache.delete_many(&keys).unwrap();
+            let there = keys.iter().enumerate().filter(|(n, _)| n % every == every / 2);
+            cache.set_many(there.map(|(n, key)| (key, n))).unwrap();
+            for size in [2, 3, 999, 1_000, 1_001, 3_500] {
+                let found = cache.get_many::<usize>(&keys[..size]).unwrap();
+                let expected = (0..size).map(|n| (n % every == every / 2).then_some(n));
+                assert!(found.into_iter().eq(expected), "{size} keys, one in {every} there");
+            }
+        }
+    }
+}
+
 /// Keys made to be taken for something else on the way to the server.
 fn hostile() -> Vec<String> {
     let mut keys: Vec<String> = [

@@ -46,6 +46,8 @@ pub(super) enum Op<'a> {
     Get {
         more: bool,
     },
+    /// Its value among those of others: nothing is said of one that is not there.
+    Quiet,
     /// Whether it is still this.
     Same(Stamp),
     /// Another end, and whether it is still this.
@@ -119,6 +121,8 @@ pub(super) struct Command {
     once: bool,
     /// It means an entry of this process of the server, and is not sent to another.
     pub(super) only: Option<u64>,
+    /// No answer means that there is none, unless it is the last.
+    pub(super) quiet: bool,
     /// What the entry must still be, where only that is asked.
     pub(super) same: Option<Stamp>,
     /// How much of the server's room for an entry it takes.
@@ -237,6 +241,7 @@ impl Batch {
             opaque,
             once: !is_same_twice(&op),
             only: means,
+            quiet: matches!(op, Op::Quiet) && self.fleet.transport == Transport::Meta,
             same,
             size,
             whole: wire.cut.then(|| name.into()),
@@ -319,7 +324,7 @@ const OVERHEAD: usize = 56;
 /// we made true ourselves would look like somebody else's doing.
 fn is_same_twice(op: &Op<'_>) -> bool {
     match op {
-        Op::Get { .. } | Op::Same(_) | Op::Touch { .. } | Op::Delete(None) => true,
+        Op::Get { .. } | Op::Quiet | Op::Same(_) | Op::Touch { .. } | Op::Delete(None) => true,
         Op::Store { mode, .. } => matches!(mode, Mode::Always),
         Op::Delete(Some(_)) | Op::Add { .. } | Op::Subtract { .. } => false,
     }

@@ -40,7 +40,7 @@ const LONGEST: usize = 1 << 30;
 /// What a command is called.
 pub(super) fn opcode(op: &Op<'_>) -> u8 {
     match op {
-        Op::Get { .. } | Op::Same(_) => GET,
+        Op::Get { .. } | Op::Quiet | Op::Same(_) => GET,
         Op::Touch { .. } => TOUCH,
         Op::Store { mode: Mode::Always | Mode::IfStill(_), .. } => SET,
         Op::Store { mode: Mode::IfAbsent, .. } => ADD,
@@ -60,7 +60,7 @@ pub(super) fn write(out: &mut Vec<u8>, wire: &Wire<'_>, op: Op<'_>, opaque: u32)
         _ => 0,
     };
     match op {
-        Op::Get { .. } | Op::Same(_) | Op::Delete(_) => {}
+        Op::Get { .. } | Op::Quiet | Op::Same(_) | Op::Delete(_) => {}
         Op::Touch { until, .. } => extras.extend(until.to_be_bytes()),
         Op::Store { bytes, until, .. } => {
             extras.extend([0; 4]);
@@ -222,4 +222,41 @@ pub(super) fn read(
             None => return Err(unexpected()),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::{Batch, Transport};
+    use super::super::fleet::Fleet;
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn garbage_is_never_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..100), marked in any::<bool>()) {
+            let mut batch = Batch::new(Fleet::nowhere(Transport::Binary));
+            batch.push("k", Op::Get { more: true });
+            let bytes = if marked { [&[RESPONSE][..], &bytes].concat() } else { bytes };
+            let read = read(batch.command(0), 4, &mut Buffer::new(), &mut &bytes[..]);
+            prop_assert!(!matches!(read, Ok(Reply::Item(_))));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_that_to_the_command() {
+        let mut batch = Batch::new(Fleet::nowhere(Transport::Binary));
+        batch.push("k", Op::Get { more: true });
+        let opaque = batch.command(0).opaque;
+        let answer = |opaque: u32| {
+            let mut bytes = vec![RESPONSE, GET, 0, 0, 4, 0, 0, 0, 0, 0, 0, 5];
+            bytes.extend(opaque.to_be_bytes());
+            bytes.extend(9u64.to_be_bytes());
+            bytes.extend([0, 0, 0, 0, b'x']);
+            bytes
+        };
+        let read = |bytes: &[u8]| read(batch.command(0), 4, &mut Buffer::new(), &mut &bytes[..]);
+        assert!(read(&answer(opaque ^ 1)).is_err());
+        let Reply::Item(item) = read(&answer(opaque)).unwrap() else { panic!("a value") };
+        assert_eq!((&*item.value, item.stamp), (&b"x"[..], Some(Stamp { process: 4, cas: 9 })));
+    }
 }

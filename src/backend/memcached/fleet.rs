@@ -35,6 +35,14 @@ pub(super) struct Options {
 }
 
 impl Fleet {
+    /// Without servers, to write and read what would be said to one.
+    #[cfg(test)]
+    pub(super) fn nowhere(transport: Transport) -> Arc<Self> {
+        let ring = Ring::new(super::Distribution::default(), &[]);
+        let (options, limit) = (Options::default(), Arc::default());
+        Arc::new(Self { ring, servers: Vec::new(), transport, options, limit })
+    }
+
     pub(super) fn transport(&self) -> Transport {
         self.transport
     }

@@ -13,7 +13,7 @@ const LONGEST: usize = 1 << 30;
 /// Writes a command.
 pub(super) fn write(out: &mut Vec<u8>, wire: &Wire<'_>, op: Op<'_>, opaque: u32) {
     let verb: &[u8] = match op {
-        Op::Get { .. } | Op::Same(_) | Op::Touch { .. } => b"mg ",
+        Op::Get { .. } | Op::Quiet | Op::Same(_) | Op::Touch { .. } => b"mg ",
         Op::Store { .. } => b"ms ",
         Op::Delete(_) => b"md ",
         Op::Add { .. } | Op::Subtract { .. } => b"ma ",
@@ -28,6 +28,7 @@ pub(super) fn write(out: &mut Vec<u8>, wire: &Wire<'_>, op: Op<'_>, opaque: u32)
     }
     match op {
         Op::Get { more: false } => out.extend_from_slice(b" v"),
+        Op::Quiet => out.extend_from_slice(b" v q"),
         Op::Get { more: true } => out.extend_from_slice(b" v c t"),
         Op::Same(_) => out.extend_from_slice(b" c"),
         Op::Touch { until, .. } => {
@@ -68,6 +69,15 @@ pub(super) fn write(out: &mut Vec<u8>, wire: &Wire<'_>, op: Op<'_>, opaque: u32)
     }
 }
 
+/// Makes a quiet command, written last, one that is answered in any case: it then ends those before.
+pub(super) fn speak_up(out: &mut [u8]) {
+    let at = out.iter().rposition(|byte| *byte == b'q').unwrap_or_default();
+    if out.get(at..at + 3) == Some(b"q O") {
+        // Show the name: that costs a few bytes.
+        out[at] = b'k';
+    }
+}
+
 /// A word with a number in it, after a blank.
 fn flag(out: &mut Vec<u8>, name: &str, number: u64) {
     out.push(b' ');
@@ -84,54 +94,98 @@ fn flag(out: &mut Vec<u8>, name: &str, number: u64) {
 }
 
 /// The first line of an answer.
-#[derive(Debug, Default)]
-struct Head {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Head {
+    kind: Kind,
+    opaque: Option<u64>,
     cas: Option<u64>,
     left: Option<i64>,
 }
 
-/// Reads the answer to a command. `process` is that of the server.
+#[derive(Clone, Debug, Default)]
+enum Kind {
+    /// A value of this length follows.
+    Value(usize),
+    Done,
+    #[default]
+    Missing,
+    NotStored,
+    Changed,
+    Error(Reply),
+}
+
+/// Reads the answer to a command. `process` is that of the server; `early` is the beginning of an
+/// answer to a later command, which came instead of one that says nothing.
 ///
 /// # Errors
 /// `InvalidData` for what is none, or is the answer to something else, and those of the stream.
 pub(super) fn read(
     command: &Command,
     process: u64,
+    early: &mut Option<Head>,
     buffer: &mut Buffer,
     stream: &mut impl Read,
 ) -> io::Result<Reply> {
-    let line = buffer.line(stream)?;
-    let line = buffer.get(line).strip_suffix(b"\r\n").ok_or_else(unexpected)?;
-    let (word, rest) = match line.iter().position(|byte| *byte == b' ') {
-        Some(at) => (&line[..at], &line[at + 1..]),
-        None => (line, &b""[..]),
+    let head = match early.take() {
+        Some(head) => head,
+        None => read_head(buffer, stream)?,
     };
-    let stamp = |head: &Head| head.cas.map(|cas| Stamp { process, cas });
-    Ok(match word {
-        b"VA" => {
-            let (length, rest) = match rest.iter().position(|byte| *byte == b' ') {
-                Some(at) => (&rest[..at], &rest[at + 1..]),
-                None => (rest, &b""[..]),
-            };
-            let head = read_flags(rest, command.opaque)?;
-            let length = number(length).and_then(|length| usize::try_from(length).ok());
-            let length = length.filter(|length| *length <= LONGEST).ok_or_else(unexpected)?;
-            let stamp = stamp(&head);
+    if let Kind::Error(reply) = head.kind {
+        // It does not tell which command it answers: of quiet ones it may be any.
+        return if command.quiet { Err(unexpected()) } else { Ok(reply) };
+    }
+    if head.opaque != Some(command.opaque.into()) {
+        if command.quiet {
+            *early = Some(head);
+            return Ok(Reply::Missing);
+        }
+        // The answer to something else would be somebody else's value.
+        return Err(unexpected());
+    }
+    let stamp = head.cas.map(|cas| Stamp { process, cas });
+    Ok(match head.kind {
+        Kind::Value(length) => {
             let value = buffer.text(stream, length)?.into();
             Reply::Item(Item { value, stamp, left: head.left })
         }
-        b"HD" => Reply::Done(stamp(&read_flags(rest, command.opaque)?)),
-        b"EN" | b"NF" => read_flags(rest, command.opaque).map(|_| Reply::Missing)?,
-        b"NS" => read_flags(rest, command.opaque).map(|_| Reply::NotStored)?,
-        b"EX" => read_flags(rest, command.opaque).map(|_| Reply::Changed)?,
-        b"ERROR" | b"CLIENT_ERROR" | b"SERVER_ERROR" => refusal(line),
-        _ => return Err(unexpected()),
+        Kind::Done => Reply::Done(stamp),
+        Kind::Missing => Reply::Missing,
+        Kind::NotStored => Reply::NotStored,
+        Kind::Changed => Reply::Changed,
+        Kind::Error(reply) => reply,
     })
 }
 
-fn read_flags(flags: &[u8], opaque: u32) -> io::Result<Head> {
-    let mut head = Head::default();
-    let mut ours = false;
+fn read_head(buffer: &mut Buffer, stream: &mut impl Read) -> io::Result<Head> {
+    let line = buffer.line(stream)?;
+    let line = buffer.get(line).strip_suffix(b"\r\n").ok_or_else(unexpected)?;
+    let (word, rest) = split_word(line);
+    let (kind, flags) = match word {
+        b"VA" => {
+            let (length, rest) = split_word(rest);
+            let length = number(length).and_then(|length| usize::try_from(length).ok());
+            let length = length.filter(|length| *length <= LONGEST).ok_or_else(unexpected)?;
+            (Kind::Value(length), rest)
+        }
+        b"HD" => (Kind::Done, rest),
+        b"EN" | b"NF" => (Kind::Missing, rest),
+        b"NS" => (Kind::NotStored, rest),
+        b"EX" => (Kind::Changed, rest),
+        b"ERROR" | b"CLIENT_ERROR" | b"SERVER_ERROR" => (Kind::Error(refusal(line)), &b""[..]),
+        _ => return Err(unexpected()),
+    };
+    read_flags(flags, kind)
+}
+
+fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
+    match line.iter().position(|byte| *byte == b' ') {
+        Some(at) => (&line[..at], &line[at + 1..]),
+        None => (line, b""),
+    }
+}
+
+fn read_flags(flags: &[u8], kind: Kind) -> io::Result<Head> {
+    let mut head = Head { kind, ..Head::default() };
     for flag in flags.split(|byte| *byte == b' ') {
         let Some((kind, text)) = flag.split_first() else { continue };
         match kind {
@@ -141,12 +195,11 @@ fn read_flags(flags: &[u8], opaque: u32) -> io::Result<Head> {
                 let left = number(text).and_then(|left| i64::try_from(left).ok());
                 head.left = Some(left.ok_or_else(unexpected)?);
             }
-            b'O' => ours = number(text) == Some(opaque.into()),
+            b'O' => head.opaque = number(text),
             _ => {}
         }
     }
-    // The answer to something else would be somebody else's value.
-    if ours { Ok(head) } else { Err(unexpected()) }
+    Ok(head)
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -212,4 +265,71 @@ pub(super) fn refusal(line: &[u8]) -> Reply {
 
 fn is_about(text: &str, what: &str) -> bool {
     text.to_ascii_lowercase().contains(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::{Batch, Transport};
+    use super::super::fleet::Fleet;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Reads the answers to `quiet` commands and a last one that is not.
+    fn read_all(batch: &Batch, bytes: &[u8]) -> io::Result<Vec<Reply>> {
+        let (mut stream, mut buffer, mut early) = (bytes, Buffer::new(), None);
+        let read = |index| read(batch.command(index), 4, &mut early, &mut buffer, &mut stream);
+        (0..batch.len()).map(read).collect()
+    }
+
+    fn batch(quiet: usize) -> Batch {
+        let mut batch = Batch::new(Fleet::nowhere(Transport::Meta));
+        (0..quiet).for_each(|n| batch.push(&format!("k{n}"), Op::Quiet));
+        batch.push("last", Op::Get { more: true });
+        batch
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_never_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200), quiet in 0..3usize) {
+            _ = read_all(&batch(quiet), &bytes);
+            for start in ["VA ", "HD ", "EN O", "VA 99999999999 O", "SERVER_ERROR "] {
+                _ = read_all(&batch(quiet), &[start.as_bytes(), &bytes].concat());
+            }
+        }
+
+        #[test]
+        fn silence_means_that_there_is_none(there in prop::collection::vec(any::<bool>(), 0..20)) {
+            let batch = batch(there.len());
+            let mut bytes = Vec::new();
+            for (index, _) in there.iter().enumerate().filter(|(_, there)| **there) {
+                let opaque = batch.command(index).opaque;
+                bytes.extend(format!("VA 2 O{opaque}\r\nv{}\r\n", index % 10).bytes());
+            }
+            let opaque = batch.command(there.len()).opaque;
+            bytes.extend(format!("EN O{opaque}\r\n").bytes());
+            let replies = read_all(&batch, &bytes).unwrap();
+            for (index, there) in there.iter().enumerate() {
+                match &replies[index] {
+                    Reply::Item(item) => prop_assert!(*there && item.value[1] == b'0' + (index % 10) as u8),
+                    Reply::Missing => prop_assert!(!there),
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_to_something_else_is_none() {
+        let batch = batch(0);
+        let opaque = batch.command(0).opaque;
+        for line in ["VA 1\r\nx\r\n", "VA 1 O1\r\nx\r\n", "EN\r\n", "MN\r\n", "STORED\r\n"] {
+            if line.contains("O1") && opaque == 1 {
+                continue;
+            }
+            assert!(read_all(&batch, line.as_bytes()).is_err(), "{line}");
+        }
+        let right = format!("VA 1 c7 t-1 O{opaque}\r\nx\r\n");
+        let Reply::Item(item) = &read_all(&batch, right.as_bytes()).unwrap()[0] else { panic!() };
+        assert_eq!((item.stamp, item.left), (Some(Stamp { process: 4, cas: 7 }), Some(-1)));
+    }
 }

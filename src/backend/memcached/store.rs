@@ -119,8 +119,9 @@ impl Store for Memcached {
     }
 
     fn ask_values(&self, batch: &mut Batch, keys: &[Name<'_>]) {
+        let op = if keys.len() == 1 { Op::Get { more: false } } else { Op::Quiet };
         for key in keys {
-            batch.push(&self.name_of(key.as_str()), Op::Get { more: false });
+            batch.push(&self.name_of(key.as_str()), op);
         }
     }
 

@@ -59,6 +59,8 @@ impl Limit {
 #[derive(Debug)]
 pub(super) struct Session {
     buffer: Buffer,
+    /// The beginning of an answer that came for a later command.
+    early: Option<meta::Head>,
     /// Which process the server is; entries it numbered are no other's. The lowest two bits are 0.
     process: u64,
     /// The server's room for an entry.
@@ -175,7 +177,7 @@ impl Protocol for Talker {
         }
         let room = if facts.room == 0 { usize::MAX } else { facts.room };
         self.limit.note(room);
-        Ok(Session { buffer, process: facts.process(), room })
+        Ok(Session { buffer, early: None, process: facts.process(), room })
     }
 
     fn ping(&self, link: &mut Link<Session>, node: &Endpoint) -> Result<()> {
@@ -250,11 +252,17 @@ impl Speech for Talker {
         };
         let together = last - first + 1 == commands.len();
         let declined = |index: &usize| session.declines(batch, *index).is_some();
-        if together && !commands.iter().any(declined) {
+        let quiet = batch.command(last).quiet;
+        if together && !quiet && !commands.iter().any(declined) {
             return Cow::Borrowed(batch.bytes_of(first, last));
         }
         let sent = commands.iter().filter(|index| !declined(index));
-        Cow::Owned(sent.flat_map(|index| batch.bytes(*index)).copied().collect())
+        let mut bytes = Vec::new();
+        sent.for_each(|index| bytes.extend_from_slice(batch.bytes(*index)));
+        if quiet {
+            meta::speak_up(&mut bytes);
+        }
+        Cow::Owned(bytes)
     }
 
     fn reply(batch: &Batch, command: usize, link: &mut Link<Session>) -> io::Result<Reply> {
@@ -262,9 +270,9 @@ impl Speech for Talker {
             return Ok(reply);
         }
         let command = batch.command(command);
-        let Session { buffer, process, .. } = &mut link.session;
+        let Session { buffer, early, process, .. } = &mut link.session;
         let reply = match batch.fleet.transport() {
-            Transport::Meta => meta::read(command, *process, buffer, &mut link.stream)?,
+            Transport::Meta => meta::read(command, *process, early, buffer, &mut link.stream)?,
             Transport::Binary => binary::read(command, *process, buffer, &mut link.stream)?,
         };
         Ok(match (command.same, reply) {
@@ -279,6 +287,6 @@ impl Speech for Talker {
     }
 
     fn is_in_step(session: &Session) -> bool {
-        session.buffer.is_empty()
+        session.buffer.is_empty() && session.early.is_none()
     }
 }
