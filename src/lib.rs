@@ -24,9 +24,8 @@
 //!
 //! [`Cache`] is the typed front over a [`Backend`]: values are anything `serde` knows, keys are
 //! strings, and entries have a [time to live](Ttl), tags, and a place in the order of use.
-//! [`Memory`] keeps entries in this process, and `Redis` on a server, behind sentinels or in a
-//! cluster. A backend of your own needs five methods; see
-//! [`backend`].
+//! [`Memory`] keeps entries in this process, `Redis` on a server, behind sentinels or in a cluster,
+//! `Memcached` on one server or many. A backend of your own needs five methods; see [`backend`].
 //!
 //! # Features
 //!
@@ -36,7 +35,8 @@
 //! | `msgpack` | the codec `MessagePack` |
 //! | `compression` | compression of large values with lz4 or zstd |
 //! | `redis` | the backend `Redis`: one server, sentinels, a cluster |
-//! | `tls` | TLS for it, by rustls |
+//! | `memcached` | the backend `Memcached`: one server, or many that share the keys |
+//! | `tls` | TLS for both, by rustls |
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -83,6 +83,6 @@ pub use stats::{BackendStats, Misses, Stats};
 pub use tag::{And, Either, MAX_TAGS};
 
 /// Keeps the tour in the README true.
-#[cfg(all(doctest, feature = "fuzzy", feature = "redis"))]
+#[cfg(all(doctest, feature = "fuzzy", feature = "redis", feature = "memcached"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -50,8 +50,9 @@ pub enum When {
 pub enum Change {
     /// Stores an entry, written now whatever the age in its life.
     Put(Entry, Life),
-    /// Gives the entry a new end (none, if `None`), from now; value, tags and version stay. A soft
-    /// end moves there, and the hard end stays as far behind it as it was. An idle end stays.
+    /// Gives the entry a new end (none, if `None`), from now; value, tags and version stay (a version
+    /// that a server numbers may be another one where the entry is kept when stale, or slides). A
+    /// soft end moves there, and the hard end stays as far behind it as it was. An idle end stays.
     Expire(Option<Duration>),
     /// Removes the entry.
     Remove,

@@ -318,7 +318,7 @@ fn too_long() -> Error {
 
 /// What a server keeps beside name and value of an entry: fields, a number for compare-and-swap, and
 /// ends of lines.
-const OVERHEAD: usize = 56;
+const OVERHEAD: usize = 59;
 
 /// Whether it does no harm to send a command again that may have been carried out. A condition that
 /// we made true ourselves would look like somebody else's doing.

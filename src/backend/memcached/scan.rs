@@ -113,6 +113,10 @@ impl Memcached {
             match buffer.get(line).trim_ascii_end() {
                 b"END" => return Ok(None),
                 line if line.starts_with(b"BUSY") || line == b"ERROR locked" => {}
+                line if line.starts_with(b"SERVER_ERROR") => {
+                    let what = format!("{} cannot list its keys now", node.endpoint());
+                    return Err(Error::new(ErrorKind::Unavailable, what));
+                }
                 _ => {
                     let what = "listing keys: the server's LRU crawler is off, or older than 1.6.9";
                     return Err(Error::unsupported("memcached", what));

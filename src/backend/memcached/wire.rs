@@ -88,11 +88,11 @@ impl Facts {
         }
     }
 
-    /// A server's process is told by its id and when it was started.
-    fn process(&self) -> u64 {
+    /// A server's process is told by where it is, its id and when it was started.
+    fn process(&self, node: &Endpoint) -> u64 {
         let started = self.time.saturating_sub(self.uptime);
-        let bytes = [self.pid.to_le_bytes(), started.to_le_bytes()].concat();
-        XxHash3_64::oneshot(&bytes) & !3
+        let text = format!("{node} {} {started}", self.pid);
+        XxHash3_64::oneshot(text.as_bytes()) & !3
     }
 }
 
@@ -177,7 +177,7 @@ impl Protocol for Talker {
         }
         let room = if facts.room == 0 { usize::MAX } else { facts.room };
         self.limit.note(room);
-        Ok(Session { buffer, early: None, process: facts.process(), room })
+        Ok(Session { buffer, early: None, process: facts.process(node), room })
     }
 
     fn ping(&self, link: &mut Link<Session>, node: &Endpoint) -> Result<()> {

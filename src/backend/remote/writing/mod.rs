@@ -1,15 +1,18 @@
 //! Changing a key.
 
+mod acting;
+mod storing;
+
 use std::borrow::Cow;
 
-use super::exchange::Limits;
-use super::lies::{Lies, Standing};
-use super::seal::{Sealed, Sealing, end_in};
-use super::stamp::{fresh_write_id, is_of_value, is_tagged, of_the_kind};
-use super::store::{Added, Addend, Becomes, End, Expect, Look, Store, Swapped};
-use super::talk::{Answers, Job, Talk, drive};
-use super::{in_turns, stored};
-use crate::backend::envelope::{Envelope, Opened};
+use crate::backend::envelope::Opened;
+use crate::backend::remote::exchange::Limits;
+use crate::backend::remote::in_turns;
+use crate::backend::remote::lies::{Lies, Standing};
+use crate::backend::remote::seal::{Sealed, end_in};
+use crate::backend::remote::stamp::{fresh_write_id, is_of_value, is_tagged};
+use crate::backend::remote::store::{Added, Addend, Becomes, Expect, Look, Store, Swapped};
+use crate::backend::remote::talk::{Answers, Job, Talk, drive};
 use crate::backend::{Cause, Change, CodecId, Entry, Life, NotDone, Token, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::number;
@@ -175,289 +178,12 @@ impl<'a, S: Store> Writing<'a, S> {
         }
     }
 
-    /// The entry as stored.
-    fn seal(&self, talk: &Talk<'_, S>) -> Option<Sealed> {
-        let (entry, life) = self.put()?;
-        let sealing = talk.store.sealing();
-        Some(sealing.seal(self.key, entry, life, &self.versions, self.write_id, talk.now_ms))
-    }
-
-    /// A new counter as stored.
-    fn counter(&self, talk: &Talk<'_, S>, number: &str, life: &Life) -> Sealed {
-        let entry = Entry::new(number.to_owned(), CodecId::INT);
-        let sealing = talk.store.sealing();
-        sealing.seal(self.key, &entry, life, &[], self.write_id, talk.now_ms)
-    }
-
-    fn ask_tags_now(&self, talk: &mut Talk<'_, S>) {
-        if let Some((entry, _)) = self.put() {
-            entry.tags.iter().for_each(|tag| talk.want_tag(tag));
-        }
-    }
-
-    fn ask_store(&self, talk: &mut Talk<'_, S>) {
-        let Some(Sealed { bytes, end, .. }) = self.seal(talk) else { return };
-        let expect = match self.when {
-            When::Always => Expect::Any,
-            When::Absent => Expect::NothingYet,
-            When::Present => Expect::Present,
-            When::Version(Token { id, .. }) => Expect::Id(*id),
-            When::Lease(lease) => Expect::Id(lease.id),
-        };
-        talk.store.swap(&mut talk.batch, &self.stored, expect, Becomes::Value(&bytes, end));
-        if let When::Lease(_) = self.when {
-            self.ask_unguard(talk);
-            // The records were made before anybody knew how long the entry would live.
-            if let Some((entry, life)) = self.put() {
-                entry.tags.iter().for_each(|tag| talk.want_tag_for(tag, life.hard));
-            }
-        }
-        self.ask_tags_now(talk);
-    }
-
-    /// A refresh is over: the next one may begin.
-    fn ask_unguard(&self, talk: &mut Talk<'_, S>) {
-        if let When::Lease(lease) = self.when
-            && is_of_value(lease.id)
-        {
-            let guard = stored::guard(self.key);
-            talk.store.swap(&mut talk.batch, &guard, Expect::Any, Becomes::Gone);
-        }
-    }
-
     fn hear_swap(
         &self,
         talk: &Talk<'_, S>,
         answers: &mut Answers<'_, S::Reply>,
     ) -> Result<Swapped<S::Seen>> {
         talk.store.hear_swap(self.key, answers)
-    }
-
-    fn hear_store(
-        &mut self,
-        talk: &mut Talk<'_, S>,
-        answers: &mut Answers<'_, S::Reply>,
-    ) -> Result<bool> {
-        let swapped = self.hear_swap(talk, answers)?;
-        if let Swapped::Done(seen) = swapped {
-            return self.stored(talk, seen.as_ref());
-        }
-        Ok(match (self.when, swapped) {
-            (When::Lease(_), _) => self.not(NotDone::Overtaken),
-            (When::Version(_), swapped) => self.not(changed_or_absent(&swapped)),
-            (When::Present, Swapped::Nothing) => self.not(NotDone::Absent),
-            (_, Swapped::There(lies)) => return self.weigh(talk, lies),
-            (_, Swapped::Other) => self.go(State::Look),
-            _ => self.go(State::Store),
-        })
-    }
-
-    /// Something is in the way, or may not be: judges it.
-    fn weigh(&mut self, talk: &mut Talk<'_, S>, lies: Lies<S::Seen>) -> Result<bool> {
-        let cut = !lies.whole && matches!(lies.opened, Opened::Damaged);
-        let known = lies.whole && lies.left_ms.is_some();
-        if cut || !known && self.needs_all(&lies) {
-            return Ok(self.go(State::Look));
-        }
-        self.judge_or_ask(talk, lies)
-    }
-
-    /// Whether what is there has to be changed and stored again.
-    fn needs_all(&self, lies: &Lies<S::Seen>) -> bool {
-        let ends = |envelope: &Envelope| envelope.soft.is_some() || envelope.cap.is_some();
-        match self.change {
-            Change::Expire(_) => lies.envelope().is_some_and(ends),
-            Change::Add { .. } => true,
-            Change::Put(..) | Change::Remove | Change::Release => false,
-        }
-    }
-
-    fn judge_or_ask(&mut self, talk: &mut Talk<'_, S>, lies: Lies<S::Seen>) -> Result<bool> {
-        if !lies.can_be_judged(talk) {
-            return Ok(self.go(State::Judge(lies)));
-        }
-        self.judge(talk, lies, false)
-    }
-
-    /// Decides what to do about what lies there. `after`: its tags were read after it was.
-    fn judge(&mut self, talk: &Talk<'_, S>, lies: Lies<S::Seen>, after: bool) -> Result<bool> {
-        let standing = lies.standing(talk)?;
-        if standing == Standing::Dead(Cause::Invalidated) && !after {
-            // Its tags may have been read before it was: it may be newer than they, and alive.
-            return Ok(self.go(State::Judge(lies)));
-        }
-        let there = standing == Standing::Fresh;
-        if let (true, Change::Add { by, from, .. }) = (there, self.change) {
-            // What is no number is left alone.
-            number::add(lies.entry(), *from, *by)?;
-        }
-        Ok(match self.when {
-            When::Absent if there => self.not(NotDone::Exists),
-            When::Present if !there => self.not(NotDone::Absent),
-            When::Always if !there && matches!(self.change, Change::Expire(_)) => {
-                self.not(NotDone::Absent)
-            }
-            When::Version(token) => {
-                let id = S::id_of(&lies);
-                match standing {
-                    Standing::Fresh | Standing::Stale if id == Some(token.id) => {
-                        self.go(State::Act(lies, standing))
-                    }
-                    Standing::Fresh | Standing::Stale => self.not(NotDone::Changed),
-                    Standing::Loading | Standing::Dead(_) => self.not(NotDone::Absent),
-                }
-            }
-            _ => self.go(State::Act(lies, standing)),
-        })
-    }
-
-    fn ask_act(&self, talk: &mut Talk<'_, S>, lies: &Lies<S::Seen>, standing: &Standing) {
-        let (store, now_ms) = (talk.store, talk.now_ms);
-        let (new, end) = match self.change {
-            Change::Put(..) => {
-                let Some(Sealed { bytes, end, .. }) = self.seal(talk) else { return };
-                (Some(bytes), end)
-            }
-            Change::Expire(life) => {
-                lies.tags().iter().for_each(|tag| talk.want_tag_for(tag, *life));
-                store.sealing().moved_end(self.key, lies, *life, now_ms)
-            }
-            Change::Add { by, from, life } => {
-                let there = lies.entry().filter(|_| *standing == Standing::Fresh);
-                let sum = number::add(there, *from, *by).unwrap_or_default().to_string();
-                let (new, end) = match there {
-                    Some(_) => self.summed(store.sealing(), lies, sum, now_ms),
-                    None => {
-                        let Sealed { bytes, end, .. } = self.counter(talk, &sum, life);
-                        (bytes, end)
-                    }
-                };
-                (Some(new), end)
-            }
-            Change::Remove | Change::Release => (None, End::Never),
-        };
-        let becomes = match (&new, self.change) {
-            (Some(new), _) => Becomes::Value(new, end),
-            (None, Change::Expire(_)) => Becomes::Until(end),
-            (None, _) => Becomes::Gone,
-        };
-        store.swap(&mut talk.batch, &self.stored, Expect::Seen(&lies.seen), becomes);
-        if let Change::Put(..) = self.change {
-            self.ask_tags_now(talk);
-        }
-    }
-
-    /// What a number is replaced by, and when that ends.
-    fn summed(
-        &self,
-        sealing: Sealing,
-        lies: &Lies<S::Seen>,
-        sum: String,
-        now_ms: u64,
-    ) -> (Vec<u8>, End) {
-        let left = lies.left();
-        let mut envelope = match (lies.envelope(), left) {
-            (Some(envelope), _) => envelope.clone(),
-            (None, None) => return (sum.into_bytes(), End::Never),
-            // Servers tell what is left in steps of their own. Rounded up at each turn it would
-            // never end: from now on it is written down.
-            (None, Some(_)) => Envelope::new(Entry::new("", CodecId::INT), self.write_id, now_ms),
-        };
-        if sealing.step_ms > 0 && envelope.cap.is_none() {
-            envelope.cap = left.map(|left| now_ms.saturating_add(left));
-        }
-        envelope.entry.value = sum.into();
-        envelope.write_id = of_the_kind(self.write_id, envelope.write_id);
-        (envelope.seal(self.key), End::AsBefore(left))
-    }
-
-    fn hear_act(
-        &mut self,
-        lies: &Lies<S::Seen>,
-        standing: &Standing,
-        talk: &mut Talk<'_, S>,
-        answers: &mut Answers<'_, S::Reply>,
-    ) -> Result<bool> {
-        let seen = match self.hear_swap(talk, answers)? {
-            Swapped::Done(seen) => seen,
-            // Somebody was faster. Who came with a version has lost; the others look again.
-            swapped => {
-                return match self.when {
-                    When::Version(_) => Ok(self.not(changed_or_absent(&swapped))),
-                    _ => Ok(self.go(State::Begin)),
-                };
-            }
-        };
-        match self.change {
-            Change::Put(..) => self.stored(talk, seen.as_ref()),
-            Change::Add { by, from, .. } => {
-                let there = lies.entry().filter(|_| *standing == Standing::Fresh);
-                let sum = number::add(there, *from, *by)?;
-                Ok(self.finish(Wrote::Number(sum)))
-            }
-            Change::Expire(_) => {
-                let stamp = lies.envelope().map(|envelope| envelope.write_id);
-                let id = S::id_stored(stamp, seen.as_ref());
-                let token = id.map(|id| Token::new(talk.store.origin(), id));
-                Ok(self.finish(Wrote::Done(token)))
-            }
-            Change::Remove | Change::Release => Ok(self.finish(Wrote::Done(None))),
-        }
-    }
-
-    /// It is stored, as this.
-    fn stored(&mut self, talk: &mut Talk<'_, S>, seen: Option<&S::Seen>) -> Result<bool> {
-        let (Some((entry, life)), sealing) = (self.put(), talk.store.sealing()) else {
-            return Ok(self.finish(Wrote::Done(None)));
-        };
-        let stamp = (!sealing.is_bare(entry, life)).then_some(self.write_id);
-        self.stored_as = S::id_stored(stamp, seen);
-        self.verify(talk)
-    }
-
-    /// It is stored: whether under the versions its tags had when it was.
-    fn verify(&mut self, talk: &mut Talk<'_, S>) -> Result<bool> {
-        let Some((entry, _)) = self.put() else { return Ok(self.finish(Wrote::Done(None))) };
-        talk.store.memory().note_tags(self.key, &entry.tags);
-        let mut now = Vec::with_capacity(entry.tags.len());
-        for tag in entry.tags.iter() {
-            now.push(talk.tag_now(tag)?);
-        }
-        if now.iter().zip(&self.versions).all(|(now, then)| *now == Some(*then)) {
-            let token = self.stored_as.map(|id| Token::new(talk.store.origin(), id));
-            return Ok(self.finish(Wrote::Done(token)));
-        }
-        // What is stored is invalid, as it should be where the fill, or the entry read, was older
-        // than the invalidation.
-        match self.when {
-            When::Lease(_) => return Ok(self.not(NotDone::Overtaken)),
-            When::Version(_) if self.looks_first() => return Ok(self.not(NotDone::Changed)),
-            _ => {}
-        }
-        match now.into_iter().collect::<Option<Vec<u64>>>() {
-            Some(now) => {
-                self.versions = now;
-                Ok(self.go(State::Restore))
-            }
-            None => Ok(self.go(State::MakeTags)),
-        }
-    }
-
-    /// Takes the versions read in this round to write under; false if one is missing.
-    fn note_versions(&mut self, talk: &Talk<'_, S>) -> Result<bool> {
-        let Some((entry, _)) = self.put() else { return Ok(true) };
-        let now: Result<Option<Vec<u64>>> =
-            entry.tags.iter().map(|tag| talk.tag_now(tag)).collect();
-        let now = now?;
-        let known = now.is_some();
-        self.versions = now.unwrap_or_default();
-        Ok(known)
-    }
-
-    fn hear_made_tags(&mut self, talk: &Talk<'_, S>) -> Result<bool> {
-        // One removed between the two is made once more.
-        let next = if self.note_versions(talk)? { self.with_tags() } else { State::MakeTags };
-        Ok(self.go(next))
     }
 
     fn ask_once(&mut self, talk: &mut Talk<'_, S>) {
@@ -596,21 +322,6 @@ impl<'a, S: Store> Writing<'a, S> {
             }
         }
         self.judge_or_ask(talk, lies)
-    }
-
-    fn hear_create(
-        &mut self,
-        talk: &mut Talk<'_, S>,
-        answers: &mut Answers<'_, S::Reply>,
-    ) -> Result<bool> {
-        let Change::Add { by, from, .. } = self.change else { return Ok(true) };
-        Ok(match self.hear_swap(talk, answers)? {
-            Swapped::Done(_) => {
-                let first = number::add(None, *from, *by)?;
-                self.finish(Wrote::Number(first))
-            }
-            _ => self.go(State::Begin),
-        })
     }
 
     fn hear_or_fail(
