@@ -216,6 +216,8 @@ impl Batch {
             }
             op => op,
         };
+        let value = if let Op::Store { bytes, .. } = op { bytes.len() } else { 0 };
+        self.bytes.reserve(wire.raw.len() + value + AROUND);
         match self.fleet.transport() {
             Transport::Meta => meta::write(&mut self.bytes, wire, op, opaque),
             Transport::Binary => binary::write(&mut self.bytes, wire, op, opaque),
@@ -315,6 +317,9 @@ fn too_long() -> Error {
     let what = "a plain memcached key has at most 250 bytes, 186 with blanks or control characters";
     Error::new(ErrorKind::InvalidKey, what)
 }
+
+/// Room for what a command has beside name and value; of the longest some is made later.
+const AROUND: usize = 64;
 
 /// What a server keeps beside name and value of an entry: fields, a number for compare-and-swap, and
 /// ends of lines.

@@ -86,15 +86,25 @@ impl Fleet {
 
     fn run_whole(&self, batch: &mut Batch, limits: Limits) -> Vec<Result<Reply>> {
         let all: Vec<usize> = (0..batch.len()).collect();
-        if self.servers.len() == 1 {
-            let answers = self.ask(batch, all, limits);
-            return answers.into_iter().map(|(_, reply)| reply.map_err(Lost::into_error)).collect();
+        if let [server] = &self.servers[..] {
+            let mut parts = [Part::new(server.clone(), all)];
+            exchange(batch, &mut parts, limits);
+            let [Part { replies, .. }] = parts;
+            return replies.into_iter().map(|reply| reply.map_err(Lost::into_error)).collect();
         }
         let unanswered = || Err(Error::new(ErrorKind::Unavailable, "no server was asked"));
         let mut replies: Vec<Result<Reply>> = (0..batch.len()).map(|_| unanswered()).collect();
         let mut again = Vec::new();
         for (index, reply) in self.ask(batch, all, limits) {
-            if self.options.eject && matches!(reply, Err(Lost::NotSent(_))) {
+            let elsewhere = match &reply {
+                Err(Lost::NotSent(_)) => true,
+                // It met a connection that was dead, and no new one could be made.
+                Err(Lost::Unknown(_)) => {
+                    !batch.is_once(index) && self.servers[batch.command(index).server].is_down()
+                }
+                Ok(_) => false,
+            };
+            if self.options.eject && elsewhere {
                 again.push(index);
             }
             replies[index] = reply.map_err(Lost::into_error);
@@ -116,18 +126,14 @@ impl Fleet {
         limits: Limits,
     ) -> Vec<(usize, Result<Reply, Lost>)> {
         let mut parts: Vec<Part<Talker>> = Vec::new();
-        if let [server] = &self.servers[..] {
-            parts.push(Part::new(server.clone(), commands));
-        } else {
-            let mut places = vec![None; self.servers.len()];
-            for index in commands {
-                let server = batch.command(index).server;
-                let place = *places[server].get_or_insert_with(|| {
-                    parts.push(Part::new(self.servers[server].clone(), Vec::new()));
-                    parts.len() - 1
-                });
-                parts[place].commands.push(index);
-            }
+        let mut places = vec![None; self.servers.len()];
+        for index in commands {
+            let server = batch.command(index).server;
+            let place = *places[server].get_or_insert_with(|| {
+                parts.push(Part::new(self.servers[server].clone(), Vec::new()));
+                parts.len() - 1
+            });
+            parts[place].commands.push(index);
         }
         exchange(batch, &mut parts, limits);
         parts.into_iter().flat_map(|part| part.commands.into_iter().zip(part.replies)).collect()

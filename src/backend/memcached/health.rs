@@ -14,6 +14,7 @@ use crate::backend::remote::buffer::unexpected;
 use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::net;
 use crate::backend::remote::node::Link;
+use crate::backend::remote::share;
 use crate::backend::{Call, Name};
 use crate::error::Result;
 use crate::stats::BackendStats;
@@ -23,15 +24,14 @@ type Facts = BTreeMap<String, String>;
 impl Memcached {
     /// Asks for a key, and each server for its state.
     pub(super) fn examine(&self, call: Call, probe: Name<'_>) -> Health {
-        let call = match call {
-            Call::Unlimited => Call::Within(self.timeout).armed(),
-            call => call.armed(),
-        };
-        let mut health = health::probe(self, call, probe);
-        for server in self.fleet.servers() {
+        let call = self.armed(call);
+        let servers = self.fleet.servers();
+        let mut health = health::probe(self, share(call, servers.len() + 1), probe);
+        for (index, server) in servers.iter().enumerate() {
             let started = Instant::now();
-            let facts =
-                self.limits(call).and_then(|limits| facts(self, server, limits, "settings"));
+            let facts = self
+                .limits(share(call, servers.len() - index))
+                .and_then(|limits| facts(self, server, limits, "settings"));
             let mut child = Health::new(
                 "memcached",
                 facts.as_ref().map(|_| started.elapsed()).map_err(Clone::clone),
@@ -42,18 +42,30 @@ impl Memcached {
         health
     }
 
+    /// One limit for all servers together.
+    fn armed(&self, call: Call) -> Call {
+        match call {
+            Call::Unlimited => Call::Within(self.timeout).armed(),
+            call => call.armed(),
+        }
+    }
+
     /// What the servers counted; of one that does not answer nothing is known.
     pub(super) fn count(&self, call: Call) -> BackendStats {
         let mut stats = BackendStats::new("memcached");
         let (mut all, mut idle) = (0, 0);
         let mut sums = (Some(0), Some(0));
-        for server in self.fleet.servers() {
+        let call = self.armed(call);
+        let servers = self.fleet.servers();
+        for (index, server) in servers.iter().enumerate() {
             let mut child = BackendStats::new("memcached");
             let (connections, unused) = server.connections();
             (all, idle) = (all + u64::from(connections), idle + u64::from(unused));
             child.connections = Some(connections.into());
             child.idle_connections = Some(unused.into());
-            let facts = self.limits(call).and_then(|limits| facts(self, server, limits, ""));
+            let facts = self
+                .limits(share(call, servers.len() - index))
+                .and_then(|limits| facts(self, server, limits, ""));
             let facts = facts.unwrap_or_default();
             let number = |name: &str| facts.get(name).and_then(|value| value.parse().ok());
             (child.entries, child.bytes) = (number("curr_items"), number("bytes"));

@@ -114,29 +114,59 @@ enum Kind {
     Error(Reply),
 }
 
-/// Reads the answer to a command. `process` is that of the server; `early` is the beginning of an
-/// answer to a later command, which came instead of one that says nothing.
+/// What is known of quiet commands whose answers are being read.
+#[derive(Debug, Default)]
+pub(super) struct Quiet {
+    /// The last of them, which is answered in any case.
+    loud: Option<u32>,
+    /// The beginning of an answer to a later one, which came instead of one that says nothing.
+    early: Option<Head>,
+    /// An error. It does not tell which command it answers, so it counts for all from there on.
+    doubt: Option<Error>,
+}
+
+impl Quiet {
+    /// Commands were written of which this is the last.
+    pub(super) fn begin(&mut self, last: Option<&Command>) {
+        *self = Self { loud: last.map(|command| command.opaque), ..Self::default() };
+    }
+
+    /// Whether nothing is left to be said.
+    pub(super) fn is_over(&self) -> bool {
+        self.early.is_none() && self.doubt.is_none()
+    }
+}
+
+/// Reads the answer to a command. `process` is that of the server.
 ///
 /// # Errors
 /// `InvalidData` for what is none, or is the answer to something else, and those of the stream.
 pub(super) fn read(
     command: &Command,
     process: u64,
-    early: &mut Option<Head>,
+    quiet: &mut Quiet,
     buffer: &mut Buffer,
     stream: &mut impl Read,
 ) -> io::Result<Reply> {
-    let head = match early.take() {
+    if let Some(error) = &quiet.doubt {
+        return Ok(Reply::Hangs(error.clone()));
+    }
+    let head = match quiet.early.take() {
         Some(head) => head,
         None => read_head(buffer, stream)?,
     };
     if let Kind::Error(reply) = head.kind {
-        // It does not tell which command it answers: of quiet ones it may be any.
-        return if command.quiet { Err(unexpected()) } else { Ok(reply) };
+        return Ok(match reply {
+            Reply::Refused(error) | Reply::Hangs(error) if command.quiet => {
+                quiet.doubt = Some(error.clone());
+                Reply::Hangs(error)
+            }
+            reply => reply,
+        });
     }
     if head.opaque != Some(command.opaque.into()) {
-        if command.quiet {
-            *early = Some(head);
+        if command.quiet && quiet.loud != Some(command.opaque) {
+            quiet.early = Some(head);
             return Ok(Reply::Missing);
         }
         // The answer to something else would be somebody else's value.
@@ -220,7 +250,7 @@ pub(super) fn hear_login(buffer: &mut Buffer, stream: &mut impl Read) -> io::Res
         line if line.starts_with(b"CLIENT_ERROR") => {
             Some(Error::new(ErrorKind::Denied, "memcached refuses the login"))
         }
-        line => Some(error(line)),
+        line => Some(error(line)?),
     })
 }
 
@@ -234,16 +264,21 @@ pub(super) fn fact(
     if line == b"END" {
         return Ok(Ok(None));
     }
-    let Some(fact) = line.strip_prefix(b"STAT ") else { return Ok(Err(error(line))) };
+    let Some(fact) = line.strip_prefix(b"STAT ") else { return error(line).map(Err) };
     let fact = String::from_utf8_lossy(fact);
     let (name, value) = fact.split_once(' ').unwrap_or((&fact, ""));
     Ok(Ok(Some((name.to_owned(), value.to_owned()))))
 }
 
-fn error(line: &[u8]) -> Error {
+/// What an error line says where no command was sent; any other line is none.
+pub(super) fn error(line: &[u8]) -> io::Result<Error> {
+    let word = line.split(|byte| *byte == b' ').next();
+    if !matches!(word, Some(b"ERROR" | b"CLIENT_ERROR" | b"SERVER_ERROR")) {
+        return Err(unexpected());
+    }
     match refusal(line) {
-        Reply::Refused(error) | Reply::Hangs(error) => error,
-        _ => Error::new(ErrorKind::Backend, "memcached says what was not asked"),
+        Reply::Refused(error) | Reply::Hangs(error) => Ok(error),
+        _ => Err(unexpected()),
     }
 }
 
@@ -276,8 +311,9 @@ mod tests {
 
     /// Reads the answers to `quiet` commands and a last one that is not.
     fn read_all(batch: &Batch, bytes: &[u8]) -> io::Result<Vec<Reply>> {
-        let (mut stream, mut buffer, mut early) = (bytes, Buffer::new(), None);
-        let read = |index| read(batch.command(index), 4, &mut early, &mut buffer, &mut stream);
+        let (mut stream, mut buffer, mut quiet) = (bytes, Buffer::new(), Quiet::default());
+        quiet.begin(Some(batch.command(batch.len() - 1)));
+        let read = |index| read(batch.command(index), 4, &mut quiet, &mut buffer, &mut stream);
         (0..batch.len()).map(read).collect()
     }
 

@@ -34,7 +34,7 @@ pub(super) struct Wire<'n> {
 
 impl<'n> Wire<'n> {
     pub(super) fn new(name: &'n str) -> Self {
-        let encoded = !name.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+        let encoded = !goes_as_it_is(name);
         let cut = name.len() > if encoded { MOST_ENCODED } else { MOST };
         if !cut {
             return Self { raw: Cow::Borrowed(name), encoded, cut };
@@ -45,7 +45,7 @@ impl<'n> Wire<'n> {
             XxHash3_64::oneshot_with_seed(1, name.as_bytes()),
         );
         let raw = format!("{kept}#{high:016x}{low:016x}{DIGEST}");
-        let encoded = encoded && !raw.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+        let encoded = encoded && !goes_as_it_is(&raw);
         Self { raw: Cow::Owned(raw), encoded, cut }
     }
 
@@ -57,6 +57,11 @@ impl<'n> Wire<'n> {
             out.extend_from_slice(self.raw.as_bytes());
         }
     }
+}
+
+/// Whether it has no blanks and no control characters. It looks at all bytes: several at a time.
+fn goes_as_it_is(name: &str) -> bool {
+    name.bytes().fold(true, |fine, byte| fine & (byte > b' ') & (byte != 0x7f))
 }
 
 /// Whether a stored name is one that was cut off.

@@ -14,8 +14,8 @@ use percent_encoding::percent_decode_str;
 
 use super::batch::{Batch, Op, Reply, Transport};
 use super::fleet::Server;
-use super::wire::Session;
-use super::{Memcached, name};
+use super::wire::{Session, at};
+use super::{Memcached, meta, name};
 use crate::backend::envelope::Opened;
 use crate::backend::remote::net;
 use crate::backend::remote::node::Link;
@@ -113,11 +113,13 @@ impl Memcached {
             match buffer.get(line).trim_ascii_end() {
                 b"END" => return Ok(None),
                 line if line.starts_with(b"BUSY") || line == b"ERROR locked" => {}
-                line if line.starts_with(b"SERVER_ERROR") => {
-                    let what = format!("{} cannot list its keys now", node.endpoint());
-                    return Err(Error::new(ErrorKind::Unavailable, what));
-                }
-                _ => {
+                line => {
+                    // Servers before 1.6.9 take "hash" for a class of entries.
+                    let old = line.starts_with(b"BADCLASS");
+                    let outage = if old { None } else { Some(meta::error(line).map_err(failed)?) };
+                    if let Some(error) = outage.filter(Error::is_outage) {
+                        return Err(at(node.endpoint(), &error));
+                    }
                     let what = "listing keys: the server's LRU crawler is off, or older than 1.6.9";
                     return Err(Error::unsupported("memcached", what));
                 }

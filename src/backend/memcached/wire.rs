@@ -59,8 +59,7 @@ impl Limit {
 #[derive(Debug)]
 pub(super) struct Session {
     buffer: Buffer,
-    /// The beginning of an answer that came for a later command.
-    early: Option<meta::Head>,
+    quiet: meta::Quiet,
     /// Which process the server is; entries it numbered are no other's. The lowest two bits are 0.
     process: u64,
     /// The server's room for an entry.
@@ -103,7 +102,8 @@ impl Talker {
             Transport::Meta => {
                 if let Some(login) = self.login.as_deref() {
                     let words = format!("{} {}", login.user, login.password);
-                    out.extend(format!("set auth 0 0 {}\r\n{words}\r\n", words.len()).bytes());
+                    // A server that wants no login takes it for an entry: one that has expired already.
+                    out.extend(format!("set auth 0 -1 {}\r\n{words}\r\n", words.len()).bytes());
                 }
                 out.extend_from_slice(b"stats\r\nstats settings\r\n");
             }
@@ -177,7 +177,8 @@ impl Protocol for Talker {
         }
         let room = if facts.room == 0 { usize::MAX } else { facts.room };
         self.limit.note(room);
-        Ok(Session { buffer, early: None, process: facts.process(node), room })
+        let (quiet, process) = (meta::Quiet::default(), facts.process(node));
+        Ok(Session { buffer, quiet, process, room })
     }
 
     fn ping(&self, link: &mut Link<Session>, node: &Endpoint) -> Result<()> {
@@ -246,7 +247,7 @@ impl Speech for Talker {
         batch.is_once(index)
     }
 
-    fn bytes<'b>(batch: &'b Batch, commands: &[usize], session: &Session) -> Cow<'b, [u8]> {
+    fn bytes<'b>(batch: &'b Batch, commands: &[usize], session: &mut Session) -> Cow<'b, [u8]> {
         let (Some(&first), Some(&last)) = (commands.first(), commands.last()) else {
             return Cow::Borrowed(&[]);
         };
@@ -258,10 +259,15 @@ impl Speech for Talker {
         }
         let sent = commands.iter().filter(|index| !declined(index));
         let mut bytes = Vec::new();
-        sent.for_each(|index| bytes.extend_from_slice(batch.bytes(*index)));
-        if quiet {
+        let mut loud = None;
+        for index in sent {
+            bytes.extend_from_slice(batch.bytes(*index));
+            loud = Some(batch.command(*index));
+        }
+        if loud.is_some_and(|command| command.quiet) {
             meta::speak_up(&mut bytes);
         }
+        session.quiet.begin(loud);
         Cow::Owned(bytes)
     }
 
@@ -270,9 +276,9 @@ impl Speech for Talker {
             return Ok(reply);
         }
         let command = batch.command(command);
-        let Session { buffer, early, process, .. } = &mut link.session;
+        let Session { buffer, quiet, process, .. } = &mut link.session;
         let reply = match batch.fleet.transport() {
-            Transport::Meta => meta::read(command, *process, early, buffer, &mut link.stream)?,
+            Transport::Meta => meta::read(command, *process, quiet, buffer, &mut link.stream)?,
             Transport::Binary => binary::read(command, *process, buffer, &mut link.stream)?,
         };
         Ok(match (command.same, reply) {
@@ -287,6 +293,6 @@ impl Speech for Talker {
     }
 
     fn is_in_step(session: &Session) -> bool {
-        session.buffer.is_empty() && session.early.is_none()
+        session.buffer.is_empty() && session.quiet.is_over()
     }
 }

@@ -11,6 +11,7 @@ use super::topology::Topology;
 use super::wire::{Server, refused, text};
 use crate::backend::health::{self, Health};
 use crate::backend::remote::exchange::Limits;
+use crate::backend::remote::share;
 use crate::backend::{Call, Name};
 use crate::stats::BackendStats;
 
@@ -21,10 +22,13 @@ impl Redis {
             Call::Unlimited => Call::Within(self.timeout).armed(),
             call => call.armed(),
         };
-        let mut health = health::probe(self, call, probe);
-        for server in self.topology.known() {
-            let child = match self.limits(call) {
-                Ok(limits) => examine(&server, limits),
+        let servers = self.topology.known();
+        let mut health = health::probe(self, share(call, servers.len() + 1), probe);
+        // The probe may have found others.
+        let servers = self.topology.known();
+        for (index, server) in servers.iter().enumerate() {
+            let child = match self.limits(share(call, servers.len() - index)) {
+                Ok(limits) => examine(server, limits),
                 Err(error) => Health::new("redis", Err(error)),
             };
             health.children.push((server.endpoint().to_string(), child));

@@ -142,7 +142,7 @@ impl Speech for Hello {
         batch.is_once(index)
     }
 
-    fn bytes<'b>(batch: &'b Batch, commands: &[usize], _: &Reader) -> Cow<'b, [u8]> {
+    fn bytes<'b>(batch: &'b Batch, commands: &[usize], _: &mut Reader) -> Cow<'b, [u8]> {
         batch.bytes(commands)
     }
 

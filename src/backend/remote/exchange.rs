@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::net::{self, Endpoint};
+use super::net;
 use super::node::{Line, Link, Node, Protocol};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,7 +30,7 @@ pub(crate) trait Speech: Protocol {
     fn bytes<'b>(
         batch: &'b Self::Batch,
         commands: &[usize],
-        session: &Self::Session,
+        session: &mut Self::Session,
     ) -> Cow<'b, [u8]>;
 
     /// Reads the answer to a command.
@@ -127,13 +127,10 @@ pub(crate) fn exchange<P: Speech>(batch: &P::Batch, parts: &mut [Part<P>], limit
     }
     // Always in the same order: two calls that wait for each other's connections end.
     parts.sort_by(|a, b| a.server.endpoint().cmp(b.server.endpoint()));
-    let mut left = parts.len();
     let start = |part| {
-        left -= 1;
         // One server that does not let us in leaves the others some time.
         let now = Instant::now();
-        let time = limits.until.saturating_duration_since(now);
-        Going::start(part, now + if left == 0 { time } else { time / 2 }, false)
+        Going::start(part, now + limits.until.saturating_duration_since(now) / 2, false)
     };
     let mut going: Vec<Going<'_, P>> = parts.iter_mut().map(start).collect();
     let first_try = limits.first_try();
@@ -205,12 +202,12 @@ impl<'p, P: Speech> Going<'p, P> {
 
     fn send(&mut self, batch: &P::Batch, from: usize, until: Instant) -> Result<()> {
         let Some(line) = &mut self.line else { return Ok(()) };
-        let failed = |error, node: &Endpoint| net::failed(P::NAME, node, error);
-        let node = line.endpoint().clone();
+        let node = line.endpoint();
+        let failed = |error| net::failed(P::NAME, node, error);
         let link = line.link(until)?;
-        let bytes = P::bytes(batch, &self.commands[from..self.written], &link.session);
-        link.stream.write_all(&bytes).map_err(|error| failed(error, &node))?;
-        link.stream.flush().map_err(|error| failed(error, &node))
+        let bytes = P::bytes(batch, &self.commands[from..self.written], &mut link.session);
+        link.stream.write_all(&bytes).map_err(failed)?;
+        link.stream.flush().map_err(failed)
     }
 
     fn read(&mut self, batch: &P::Batch, first_try: Instant, limits: Limits) {
@@ -239,11 +236,11 @@ impl<'p, P: Speech> Going<'p, P> {
 
     fn receive(&mut self, batch: &P::Batch, until: Instant) -> Result<()> {
         let Some(line) = &mut self.line else { return Ok(()) };
-        let node = line.endpoint().clone();
+        let node = line.endpoint();
         let link = line.link(until)?;
         while self.replies.len() < self.written {
             let reply = P::reply(batch, self.commands[self.replies.len()], link);
-            let reply = reply.map_err(|error| net::failed(P::NAME, &node, error))?;
+            let reply = reply.map_err(|error| net::failed(P::NAME, node, error))?;
             self.ended |= P::ends(&reply);
             self.replies.push(Ok(reply));
         }

@@ -40,6 +40,15 @@ pub(crate) fn deadline(call: Call, otherwise: Duration) -> Result<Instant> {
     Ok(Instant::now() + call.left()?.unwrap_or(otherwise).min(far))
 }
 
+/// The share of a call's time for one server of so many that are still to be asked: one that hangs
+/// leaves the others some.
+pub(crate) fn share(call: Call, servers: usize) -> Call {
+    match call.left() {
+        Ok(Some(left)) => Call::Within(left / u32::try_from(servers).unwrap_or(u32::MAX)).armed(),
+        _ => call,
+    }
+}
+
 /// Hands out writes so that no two of a turn are to one key.
 pub(crate) fn in_turns(
     writes: &[Write<'_>],

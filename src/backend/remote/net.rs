@@ -95,6 +95,8 @@ impl Stream {
 
     /// When reads and writes from now on end.
     pub(crate) fn set_deadline(&mut self, until: Instant) {
+        // Without TLS there is one kind.
+        #[cfg_attr(not(feature = "tls"), allow(clippy::infallible_destructuring_match))]
         let socket = match &mut self.0 {
             Layer::Plain(socket) => socket,
             #[cfg(feature = "tls")]
@@ -170,6 +172,8 @@ pub(crate) struct Bounded {
 
 /// How often that may be: enough for answers that are here, not for a server that never stops.
 const LATE: u32 = 64;
+/// So many bytes count as once.
+const LATE_BYTES: usize = 64 << 10;
 
 enum Socket {
     Tcp(TcpStream),
@@ -210,7 +214,7 @@ impl Bounded {
         loop {
             let left = self.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                if self.late == LATE {
+                if self.late >= LATE {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 self.late += 1;
@@ -221,7 +225,10 @@ impl Bounded {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         Err(io::ErrorKind::TimedOut.into())
                     }
-                    done => done,
+                    done => {
+                        self.late += done.as_ref().map_or(0, |bytes| (bytes / LATE_BYTES) as u32);
+                        done
+                    }
                 };
             }
             limit(self, left)?;

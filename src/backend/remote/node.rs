@@ -171,13 +171,13 @@ impl<P: Protocol> Node<P> {
 
     /// A connection that seems alive.
     pub(crate) fn line(&self, until: Instant) -> Result<Line<'_, P>> {
-        if until <= Instant::now() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             let what = "the deadline of the call has passed";
             return Err(Error::new(ErrorKind::Timeout, what));
         }
         self.down.admit(until)?;
-        let slot = self.pool.get_timeout(until.saturating_duration_since(Instant::now()));
-        let slot = slot.map_err(|_| {
+        let slot = self.pool.get_timeout(left).map_err(|_| {
             let what = format!(
                 "all {} connections to {} {} are in use",
                 self.pool.max_size(),
@@ -209,7 +209,7 @@ impl<P: Protocol> Node<P> {
     }
 }
 
-impl<P: Protocol> Line<'_, P> {
+impl<'n, P: Protocol> Line<'n, P> {
     fn drop_if_dead(&mut self, until: Instant) {
         let Some(link) = &mut self.slot.0 else { return };
         let idle = link.used.elapsed();
@@ -244,7 +244,7 @@ impl<P: Protocol> Line<'_, P> {
         }
     }
 
-    pub(crate) fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &'n Endpoint {
         &self.node.endpoint
     }
 

@@ -161,11 +161,14 @@ impl<'s, S: Store> Talk<'s, S> {
         let ends = self.ask_tags(&wanted);
         self.store.along(&mut self.batch);
         let mut replies = self.store.run(&mut self.batch, limits, replicas);
-        let of_tags = replies.split_off(asked);
-        let short = self.hear_tags(wanted, asked, &ends, of_tags);
-        if !short.is_empty() {
-            self.lengthen(short, limits);
+        if !wanted.is_empty() {
+            let of_tags = replies.split_off(asked);
+            let short = self.hear_tags(wanted, asked, &ends, of_tags);
+            if !short.is_empty() {
+                self.lengthen(short, limits);
+            }
         }
+        replies.truncate(asked);
         self.now_ms = wall_ms();
         replies
     }
