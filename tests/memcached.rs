@@ -453,6 +453,12 @@ fn counters_have_signs_and_limits_and_keep_their_ends() {
             break;
         }
     }
+    // Of another program's number that has no sign nothing is lost either.
+    server.set_raw(b"n:theirs", b"18446744073709551610", 0, 0);
+    for by in [1, 10, 1 << 40, i64::MAX] {
+        assert_eq!(cache.increment("theirs", by).unwrap_err().kind(), ErrorKind::Overflow, "{by}");
+        assert_eq!(server.get_raw(b"n:theirs").unwrap(), b"18446744073709551610");
+    }
     // A tagged entry holds its number in an envelope.
     cache.entry("tagged").tag("t").ttl(life).set(&5).unwrap();
     assert_eq!(cache.increment("tagged", 1).unwrap(), 6);
@@ -470,11 +476,22 @@ fn a_server_that_numbers_nothing_serves_and_fences_nothing() {
     assert_eq!(cache.get_or_compute("k", || 2.5).unwrap(), 2.5, "and nobody waits for it");
     assert_eq!(cache.increment("n", 2).unwrap(), 2);
     assert_eq!(cache.decrement("n", 1).unwrap_err().kind(), ErrorKind::Unsupported);
-    assert!(cache.get_versioned::<i64>("n").is_err());
+    assert_eq!(cache.get_versioned::<i64>("n").unwrap_err().kind(), ErrorKind::Unsupported);
+    let soon = Duration::from_millis(30);
+    cache.entry("stale").ttl(soon).stale_for(HOUR).set("stale").unwrap();
+    server.set_raw(b"c:odd", b"no json", 0, 0);
+    thread::sleep(soon * 2);
+    let started = Instant::now();
+    for key in ["stale", "odd"] {
+        assert_eq!(cache.get_or_compute(key, || "new".to_owned()).unwrap(), "new", "{key}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "nobody waits for himself");
     assert_eq!(cache.get::<i64>("n").unwrap(), Some(2));
     cache.entry("t").tag("t").set("v").unwrap();
-    cache.invalidate_tags(["t"]).unwrap();
+    self::cache(server.url(), "c").invalidate_tags(["t"]).unwrap();
     assert_eq!(cache.get::<String>("t").unwrap(), None);
+    assert!(cache.entry("t").tag("t").set("v").unwrap(), "under a version that is old by now");
+    assert_eq!(cache.get::<String>("t").unwrap().as_deref(), Some("v"));
     assert!(
         cache
             .health_check()
@@ -699,24 +716,60 @@ fn a_stale_entry_is_refreshed_by_one_and_not_resurrected() {
 #[test]
 fn records_of_tags_outlive_what_has_them() {
     let server = MemcachedServer::start(&[]);
-    let url = server.url();
-    let left = |name: &str| {
-        let answer = server.command(&format!("mg {name} t"));
-        answer.trim_end().strip_prefix("HD t").unwrap().parse::<i64>().unwrap()
+    let cache = cache(server.url(), "tl");
+    cache.entry("k").tag("load").ttl(HOUR).get_or_compute(|| 1.5).unwrap();
+    cache.entry("k").tag("set").ttl(HOUR).set(&1).unwrap();
+    cache
+        .entry("m")
+        .tag("late")
+        .load_with(|load| {
+            load.tag("later")?;
+            Ok::<_, yokedcache::Error>(Loaded::Value(1))
+        })
+        .unwrap()
+        .unwrap();
+    cache.invalidate_tags(["set"]).unwrap();
+    for tag in ["load", "set", "later"] {
+        assert_eq!(server.command(&format!("mg tl:{tag}#t t")).trim_end(), "HD t-1", "{tag}");
+    }
+}
+
+#[test]
+fn what_an_entry_has_left_to_live_is_its_own() {
+    let server = MemcachedServer::start(&[]);
+    let (mine, theirs) = (cache(server.url(), "e"), cache(server.url(), "e"));
+    let day = Duration::from_secs(24 * 3600);
+    let left = || {
+        let answer = server.command("mg e:k t");
+        answer.trim_end().strip_prefix("HD t").map(|left| left.parse::<i64>().unwrap())
     };
-    let (hour, day) = (3600, 24 * 3600);
-    cache(url, "tl").entry("k").tag("load").ttl(HOUR * 100).get_or_compute(|| 1.5).unwrap();
-    assert!(left("tl:load#t") > 199 * hour);
-    let mine = cache(url, "tl");
-    mine.entry("k").tag("set").ttl(HOUR).set(&1).unwrap();
-    assert!((day - 60..=day + 2).contains(&left("tl:set#t")));
-    // Another process does not know how long the record lives, and finds out.
-    cache(url, "tl").entry("j").tag("set").ttl(HOUR * 48).set(&1).unwrap();
-    assert!(left("tl:set#t") > 95 * hour);
-    cache(url, "tl").entry("i").tag("set").ttl(HOUR).set(&1).unwrap();
-    assert!(left("tl:set#t") > 95 * hour, "it is not cut short");
-    assert!(mine.expire("k", Ttl::Never).unwrap());
-    assert_eq!((left("tl:k"), left("tl:set#t")), (-1, -1));
+    // Whoever moves an end meets newer entries, which end when they should, or are gone.
+    let running = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let others: Vec<_> = [0, 1]
+            .map(|sliding| {
+                let (mine, running) = (&mine, &running);
+                scope.spawn(move || {
+                    while running.load(Ordering::Relaxed) {
+                        match sliding {
+                            0 => _ = mine.entry("k").sliding(day).get::<u64>().unwrap(),
+                            _ => _ = mine.expire("none", day).unwrap(),
+                        }
+                    }
+                })
+            })
+            .into();
+        for n in 0..2_000u64 {
+            theirs.entry("k").ttl(Duration::from_secs(2)).set(&format!("{n}")).unwrap();
+        }
+        running.store(false, Ordering::Relaxed);
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+    // The last reader may have slid the last entry, whose end is then in its envelope.
+    if left().is_some_and(|left| left > 5) {
+        thread::sleep(Duration::from_millis(3_500));
+        assert_eq!(mine.get::<String>("k").unwrap(), None);
+    }
 }
 
 #[test]
@@ -731,6 +784,11 @@ fn logins_are_shown_to_servers_and_to_nobody_else() {
         assert!(cache.set("k", "v").unwrap(), "{protocol}");
         assert_eq!(cache.get::<String>("k").unwrap().as_deref(), Some("v"));
         assert!(cache.health_check().unwrap().is_up());
+        // A server that wants none is not shown it: it would keep it as an entry.
+        let open = MemcachedServer::start(&[]);
+        let shown = format!("memcached://ann:secret@{}?protocol={protocol}", open.addr());
+        assert_eq!(strict(&shown).get::<String>("k").unwrap_err().kind(), ErrorKind::Denied);
+        assert!(open.get_raw(b"auth").is_none() && open.keys().is_empty());
         for url in [url.replace("ann:secret@", ""), url.replace(":secret@", ":sekret@")] {
             let error = strict(&url).get::<String>("k").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
@@ -771,6 +829,13 @@ fn plain_mode_writes_what_other_programs_read() {
     assert_eq!(cache.get::<(String, u8)>("user").unwrap(), Some(("Ann".into(), 7)));
     assert_eq!(cache.increment("n", 5).unwrap(), 5);
     assert_eq!((cache.decrement("n", 7).unwrap(), &*raw("p:n")), (-2, "-2"));
+    cache.entry("ends").ttl(HOUR).increment(5).unwrap();
+    assert_eq!((cache.decrement("ends", 1).unwrap(), raw("p:ends").trim_end()), (4, "4"));
+    assert_eq!(cache.entry("ends").sliding(HOUR).get::<u8>().unwrap(), Some(4));
+    assert_eq!(raw("p:ends"), "4");
+    cache.set_bytes("x#d", "v").unwrap();
+    assert_eq!(cache.keys("x*").unwrap(), ["x#d"]);
+    assert_eq!(cache.invalidate_pattern("x*").unwrap().entries, Some(1));
     cache.set_bytes("raw", "as is").unwrap();
     assert_eq!(raw("p:raw"), "as is");
     cache.set_bytes("none at all", "").unwrap();

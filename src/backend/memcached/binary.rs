@@ -17,7 +17,6 @@ const ADD: u8 = 0x02;
 const REPLACE: u8 = 0x03;
 const DELETE: u8 = 0x04;
 const INCREMENT: u8 = 0x05;
-const DECREMENT: u8 = 0x06;
 const VERSION: u8 = 0x0b;
 const STAT: u8 = 0x10;
 const TOUCH: u8 = 0x1c;
@@ -46,8 +45,7 @@ pub(super) fn opcode(op: &Op<'_>) -> u8 {
         Op::Store { mode: Mode::IfAbsent, .. } => ADD,
         Op::Store { mode: Mode::IfPresent, .. } => REPLACE,
         Op::Delete(_) => DELETE,
-        Op::Add { .. } => INCREMENT,
-        Op::Subtract { .. } => DECREMENT,
+        Op::Add { .. } | Op::Subtract { .. } => INCREMENT,
     }
 }
 
@@ -67,9 +65,11 @@ pub(super) fn write(out: &mut Vec<u8>, wire: &Wire<'_>, op: Op<'_>, opaque: u32)
             extras.extend(until.to_be_bytes());
             value = bytes;
         }
+        // Modulo 2^64, as servers add: below 0 they would not go.
         Op::Subtract { by } => {
-            extras.extend(by.to_be_bytes());
+            extras.extend(by.wrapping_neg().to_be_bytes());
             extras.extend([0; 8]);
+            // Nothing is made where nothing is.
             extras.extend([0xff; 4]);
         }
         Op::Add { by, first, until } => {
@@ -204,7 +204,7 @@ pub(super) fn read(
             let value = bytes::Bytes::from(frame.body).slice(frame.extras + frame.key..);
             Reply::Item(Item { value, stamp, left: None })
         }
-        (OK, INCREMENT | DECREMENT) => {
+        (OK, INCREMENT) => {
             let number = frame.value().try_into().map(u64::from_be_bytes);
             Reply::Number(number.map_err(|_| unexpected())?)
         }

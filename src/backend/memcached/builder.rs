@@ -47,6 +47,9 @@ pub struct MemcachedBuilder {
     username: Option<String>,
     password: Option<String>,
     distribution: Option<Distribution>,
+    /// What the address says under the names libmemcached has for it.
+    ketama: Option<bool>,
+    ketama_weighted: Option<bool>,
     binary: Option<bool>,
     eject: Option<bool>,
     plain: Option<bool>,
@@ -62,6 +65,8 @@ impl MemcachedBuilder {
             username: None,
             password: None,
             distribution: None,
+            ketama: None,
+            ketama_weighted: None,
             binary: None,
             eject: None,
             plain: None,
@@ -98,7 +103,8 @@ impl MemcachedBuilder {
     }
 
     /// How keys are dealt out to servers (`distribution`, which is `ketama_weighted`, `ketama` or
-    /// `modulo`; `ketama=true` and `ketama_weighted=true` say the same). Default: weighted ketama.
+    /// `modulo`; or `ketama` and `ketama_weighted`, which are switches: the weighted one counts if both
+    /// are on, and modulo if neither is). Default: weighted ketama.
     pub fn distribution(mut self, distribution: Distribution) -> Self {
         self.distribution = Some(distribution);
         self
@@ -186,11 +192,8 @@ impl MemcachedBuilder {
         ];
         match name {
             "distribution" => or(&mut self.distribution, READ.word(name, value, &words)?),
-            "ketama" | "ketama_weighted" => {
-                let on = READ.switch(name, value)?;
-                let named = if on { name } else { "modulo" };
-                or(&mut self.distribution, READ.word(name, named, &words)?);
-            }
+            "ketama" => self.ketama = Some(READ.switch(name, value)?),
+            "ketama_weighted" => self.ketama_weighted = Some(READ.switch(name, value)?),
             "protocol" => {
                 let words = [("meta", false), ("binary", true)];
                 or(&mut self.binary, READ.word(name, value, &words)?);
@@ -201,6 +204,16 @@ impl MemcachedBuilder {
             name => return Err(READ.unknown(name)),
         }
         Ok(())
+    }
+
+    /// As libmemcached decides where both are said.
+    fn chosen(&self) -> Distribution {
+        match (self.distribution, self.ketama_weighted, self.ketama) {
+            (Some(distribution), ..) => distribution,
+            (None, Some(true), _) | (None, None, None) => Distribution::KetamaWeighted,
+            (None, _, Some(true)) => Distribution::Ketama,
+            (None, ..) => Distribution::Modulo,
+        }
     }
 
     /// The servers and their weights, each once.
@@ -276,7 +289,7 @@ impl MemcachedBuilder {
             Endpoint::Unix(path) => (path.display().to_string(), 0, *weight),
         };
         let names: Vec<(String, u16, u32)> = servers.iter().map(named).collect();
-        let ring = Ring::new(self.distribution.unwrap_or_default(), &names);
+        let ring = Ring::new(self.chosen(), &names);
         let nodes = servers.iter().map(node).collect();
         let plain = self.plain.unwrap_or(false);
         let options = Options {

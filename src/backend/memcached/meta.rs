@@ -50,9 +50,10 @@ pub(super) fn write(out: &mut Vec<u8>, wire: &Wire<'_>, op: Op<'_>, opaque: u32)
                 flag(out, "C", cas);
             }
         }
+        // Modulo 2^64, as servers add: below 0 they would not go.
         Op::Subtract { by } => {
-            out.extend_from_slice(b" v MD");
-            flag(out, "D", by);
+            out.extend_from_slice(b" v");
+            flag(out, "D", by.wrapping_neg());
         }
         Op::Add { by, first, until } => {
             out.extend_from_slice(b" v");

@@ -43,7 +43,7 @@ use crate::stats::BackendStats;
 ///
 /// | operation | round trips |
 /// |---|---|
-/// | `get`, `set`, `add`, `delete`, `increment`, `exists`, `ttl` | 1; an `add` that finds an entry, or adding to what is no bare positive number, 2 |
+/// | `get`, `set`, `add`, `delete`, `increment`, `exists`, `ttl` | 1; an `add` that finds an entry, or adding to what is no bare positive number, 2 or 3 |
 /// | `replace`, `expire`, a sliding read | 2 |
 /// | the same of tagged entries | as many, where this process saw the key and its tags before, else one or two more |
 /// | `get_many`, `set_many`, `delete_many` | 1, all servers at the same time |
@@ -164,7 +164,7 @@ impl Backend for Memcached {
         let mut can = Can::new();
         can.tags = !self.plain;
         can.leases = !self.plain;
-        can.versions = true;
+        can.versions = self.fleet.limit.numbers();
         can.scan = self.fleet.transport() == Transport::Meta;
         can.add = true;
         can.shared = true;

@@ -25,8 +25,9 @@ use crate::backend::{Backend, Call, Name, Read, Removed, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
 
-/// How many names are looked at together.
+/// How many names are handled together, and how many values are read for that.
 const PAGE: usize = 1000;
+const LOOKS: usize = 100;
 /// How often an entry is looked at again that was changed before it could be removed.
 const MOST_LOOKS: usize = 100;
 /// How long to wait while the server walks for somebody else.
@@ -83,9 +84,10 @@ impl Memcached {
                     return Ok(Walk::Cut(failed(error)));
                 }
             };
-            names.extend(line.filter(|name| may_match(name, pattern)));
+            names.extend(line.filter(|name| self.may_match(name, pattern)));
             if names.len() == PAGE {
                 self.hand_on(call, server, std::mem::take(&mut names), page)?;
+                lines = 0;
             }
         }
         self.hand_on(call, server, names, page)?;
@@ -138,13 +140,13 @@ impl Memcached {
             return Ok(());
         }
         let mut batch = Batch::new(self.fleet.clone());
-        for raw in names.iter().filter(|raw| name::is_cut(raw)) {
+        for raw in names.iter().filter(|raw| self.is_cut(raw)) {
             batch.push_at(server, raw, Op::Get { more: false });
         }
         let mut answers = VecDeque::from(self.fleet.run(&mut batch, self.limits(call)?));
         let mut listed = Vec::with_capacity(names.len());
         for raw in names {
-            let whole = match name::is_cut(&raw) {
+            let whole = match self.is_cut(&raw) {
                 false => raw.clone(),
                 true => match answers.pop_front() {
                     Some(Ok(Reply::Item(item))) => match name::unwrap(&item.value) {
@@ -160,6 +162,21 @@ impl Memcached {
             listed.push(Listed { raw, whole });
         }
         page(&listed)
+    }
+
+    /// Whether a stored name may stand for a match.
+    fn may_match(&self, raw: &str, pattern: &Pattern) -> bool {
+        let prefix = pattern.literal_prefix();
+        if !self.is_cut(raw) {
+            return raw.starts_with(prefix);
+        }
+        let beginning = name::beginning(raw);
+        beginning.starts_with(prefix) || prefix.starts_with(beginning)
+    }
+
+    /// Whether a name was cut off. What other programs store is never.
+    fn is_cut(&self, raw: &str) -> bool {
+        !self.plain && name::is_cut(raw)
     }
 
     /// The key stored under a name, if it is one.
@@ -192,7 +209,7 @@ impl Memcached {
                 keys.extend(all.filter(|key| what.matches(key)).map(str::to_owned));
                 Ok(())
             })?;
-            for keys in keys.chunks(PAGE) {
+            for keys in keys.chunks(LOOKS) {
                 let live = self.live(call, keys)?;
                 if !live.is_empty() && page(&live).is_break() {
                     return Ok(());
@@ -255,20 +272,32 @@ impl Memcached {
         let mut removed = 0;
         for server in 0..self.fleet.servers().len() {
             self.visit(call, server, &Pattern::prefix(first.space()), &mut |listed| {
-                let mut left: Vec<&Listed> = listed.iter().collect();
-                // What changed between a look and a removal is looked at again: a load may have been
-                // stored.
-                for _ in 0..MOST_LOOKS {
-                    left = self.remove_tagged(call, server, tags, &left, &mut removed)?;
-                    if left.is_empty() {
-                        return Ok(());
-                    }
-                }
-                let what = "an entry changes faster than it can be removed";
-                Err(Error::new(ErrorKind::Backend, what))
+                listed.chunks(LOOKS).try_for_each(|listed| {
+                    self.remove_all_tagged(call, server, tags, listed, &mut removed)
+                })
             })?;
         }
         Ok(Removed::counted(removed))
+    }
+
+    fn remove_all_tagged(
+        &self,
+        call: Call,
+        server: usize,
+        tags: &[Name<'_>],
+        listed: &[Listed],
+        removed: &mut u64,
+    ) -> Result<()> {
+        let mut left: Vec<&Listed> = listed.iter().collect();
+        // What changed between a look and a removal is looked at again: a load may have been stored.
+        for _ in 0..MOST_LOOKS {
+            left = self.remove_tagged(call, server, tags, &left, removed)?;
+            if left.is_empty() {
+                return Ok(());
+            }
+        }
+        let what = "an entry changes faster than it can be removed";
+        Err(Error::new(ErrorKind::Backend, what))
     }
 
     /// Removes what is to go; those that changed meanwhile are left.
@@ -291,7 +320,7 @@ impl Memcached {
         batch.clear();
         for ((listed, key), reply) in keys.into_iter().zip(replies) {
             let Reply::Item(item) = reply? else { continue };
-            let value = match name::is_cut(&listed.raw) {
+            let value = match self.is_cut(&listed.raw) {
                 true => name::unwrap(&item.value).map(|(_, value)| value),
                 false => Some(item.value),
             };
@@ -340,16 +369,6 @@ fn read_line(link: &mut Link<Session>) -> io::Result<Line> {
     let end = key.iter().position(|byte| *byte == b' ').ok_or_else(no_key)?;
     let key = std::str::from_utf8(&key[..end]).map_err(|_| no_key())?;
     Ok(Line::Key(percent_decode_str(key).decode_utf8().ok().map(Into::into)))
-}
-
-/// Whether a stored name may stand for a match.
-fn may_match(raw: &str, pattern: &Pattern) -> bool {
-    let prefix = pattern.literal_prefix();
-    if !name::is_cut(raw) {
-        return raw.starts_with(prefix);
-    }
-    let beginning = name::beginning(raw);
-    beginning.starts_with(prefix) || prefix.starts_with(beginning)
 }
 
 /// Whether it was removed, as opposed to gone already.

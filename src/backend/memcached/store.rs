@@ -17,10 +17,8 @@ use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::lies::Lies;
 use crate::backend::remote::seal::Sealing;
 use crate::backend::remote::stamp::{fresh_token, head, is_of_value, kind_of, of_the_kind};
-use crate::backend::remote::store::{
-    Added, Addend, Becomes, End, Expect, Look, Record, Store, Swapped,
-};
-use crate::backend::remote::talk::{Answers, Life, Need, missing};
+use crate::backend::remote::store::{Added, Addend, Becomes, End, Expect, Look, Store, Swapped};
+use crate::backend::remote::talk::{Answers, Need, missing};
 use crate::backend::remote::{plain, stored, tags, wall_ms};
 use crate::backend::{Name, Origin};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,6 +39,10 @@ impl Store for Memcached {
 
     const NAME: &'static str = "memcached";
     const VERSIONS_ALL: bool = true;
+
+    fn fences(&self) -> bool {
+        self.fleet.limit.numbers()
+    }
 
     fn origin(&self) -> Origin {
         self.origin
@@ -87,35 +89,19 @@ impl Store for Memcached {
     }
 
     fn ask_tag(&self, batch: &mut Batch, name: &str, need: Need) {
-        let until = until(match need.life {
-            Some(Life::For(life)) => {
-                End::After(u64::try_from(life.as_millis()).unwrap_or(u64::MAX))
-            }
-            Some(Life::Ever) | None => End::Never,
-        });
-        if need.short {
-            batch.push(name, Op::Touch { until, same: None });
-        } else if need.make {
-            let record = tags::record(tags::fresh());
-            batch.push(name, Op::Store { mode: Mode::IfAbsent, bytes: &record, until });
+        if need.make {
+            // Without an end: it outlives every entry, and goes when the server needs room.
+            let (mode, bytes) = (Mode::IfAbsent, &tags::record(tags::fresh()));
+            batch.push(name, Op::Store { mode, bytes, until: 0 });
         }
-        batch.push(name, Op::Get { more: need.life.is_some() });
+        batch.push(name, Op::Get { more: false });
     }
 
-    fn hear_tag(&self, need: Need, answers: &mut Answers<'_, Reply>) -> Result<Record> {
-        if need.short || need.make {
+    fn hear_tag(&self, need: Need, answers: &mut Answers<'_, Reply>) -> Result<Option<u64>> {
+        if need.make {
             reply(answers)?;
         }
-        let Some(item) = item(answers)? else { return Ok(Record { version: None, short: false }) };
-        let short = match (need.life, item.left) {
-            // A record that was just made to last, or one whose end nobody tells.
-            _ if need.short => false,
-            (None, _) | (_, None) => false,
-            (_, Some(left)) if left < 0 => false,
-            (Some(Life::Ever), Some(_)) => true,
-            (Some(Life::For(life)), Some(left)) => left.unsigned_abs() < life.as_secs(),
-        };
-        Ok(Record { version: tags::version(&item.value), short })
+        Ok(item(answers)?.and_then(|item| tags::version(&item.value)))
     }
 
     fn ask_values(&self, batch: &mut Batch, keys: &[Name<'_>]) {
@@ -216,6 +202,10 @@ impl Store for Memcached {
         })
     }
 
+    fn not_again(batch: &mut Batch) {
+        batch.not_again();
+    }
+
     fn delete(&self, batch: &mut Batch, name: &str) {
         batch.push(name, Op::Get { more: true });
         batch.push(name, Op::Delete(None));
@@ -248,7 +238,12 @@ impl Store for Memcached {
         true
     }
 
-    fn hear_add(&self, answers: &mut Answers<'_, Reply>) -> Result<Added> {
+    fn hear_add(
+        &self,
+        by: i64,
+        first: Option<i64>,
+        answers: &mut Answers<'_, Reply>,
+    ) -> Result<Added> {
         let number = match reply(answers)? {
             Reply::Number(number) => Some(number),
             Reply::Item(item) => {
@@ -260,7 +255,12 @@ impl Store for Memcached {
         };
         let no_sum = || Error::new(ErrorKind::Backend, "not a sum");
         let number: u64 = number.ok_or_else(no_sum)?;
-        Ok(i64::try_from(number).map_or(Added::Beyond, Added::Sum))
+        // A number of somebody else's may have come around to 0.
+        let around = number < by.unsigned_abs();
+        Ok(match i64::try_from(number) {
+            Ok(sum) if !around || first == Some(sum) => Added::Sum(sum),
+            _ => Added::Beyond,
+        })
     }
 
     fn take_back(&self, batch: &mut Batch, name: &str, by: i64) {

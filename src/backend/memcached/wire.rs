@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use twox_hash::XxHash3_64;
 
@@ -35,23 +35,32 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// The smallest room a server has for an entry; not known before one was connected to.
+/// What the weakest of the servers can do; not known before it was connected to.
 #[derive(Debug)]
-pub(super) struct Limit(AtomicUsize);
+pub(super) struct Limit {
+    /// Its room for an entry.
+    room: AtomicUsize,
+    numbers_nothing: AtomicBool,
+}
 
 impl Default for Limit {
     fn default() -> Self {
-        Self(AtomicUsize::new(usize::MAX))
+        Self { room: AtomicUsize::new(usize::MAX), numbers_nothing: AtomicBool::new(false) }
     }
 }
 
 impl Limit {
     fn note(&self, bytes: usize) {
-        self.0.fetch_min(bytes, Ordering::Relaxed);
+        self.room.fetch_min(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self) -> Option<usize> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|bytes| *bytes != usize::MAX)
+        Some(self.room.load(Ordering::Relaxed)).filter(|bytes| *bytes != usize::MAX)
+    }
+
+    /// Whether entries have numbers on all servers.
+    pub(super) fn numbers(&self) -> bool {
+        !self.numbers_nothing.load(Ordering::Relaxed)
     }
 }
 
@@ -69,6 +78,8 @@ pub(super) struct Session {
 /// Statistics a greeting asks for.
 #[derive(Default)]
 struct Facts {
+    /// It does not number entries.
+    numbers_nothing: bool,
     pid: u64,
     time: u64,
     uptime: u64,
@@ -82,6 +93,7 @@ impl Facts {
             "pid" => self.pid = number,
             "time" => self.time = number,
             "uptime" => self.uptime = number,
+            "cas_enabled" => self.numbers_nothing = value == "no",
             "item_size_max" => self.room = usize::try_from(number).unwrap_or(0),
             _ => {}
         }
@@ -102,7 +114,6 @@ impl Talker {
             Transport::Meta => {
                 if let Some(login) = self.login.as_deref() {
                     let words = format!("{} {}", login.user, login.password);
-                    // A server that wants no login takes it for an entry: one that has expired already.
                     out.extend(format!("set auth 0 -1 {}\r\n{words}\r\n", words.len()).bytes());
                 }
                 out.extend_from_slice(b"stats\r\nstats settings\r\n");
@@ -128,7 +139,7 @@ impl Talker {
                 // What a server says of a login may repeat it.
                 let what = "memcached refuses the login, or wants none";
                 return Ok(Err(match error.kind() {
-                    ErrorKind::Denied => Error::new(ErrorKind::Denied, what),
+                    ErrorKind::Denied | ErrorKind::Backend => Error::new(ErrorKind::Denied, what),
                     _ => error,
                 }));
             }
@@ -167,9 +178,18 @@ impl Protocol for Talker {
 
     fn greet(&self, stream: &mut Stream, node: &Endpoint) -> Result<Session> {
         let failed = |error| net::failed("memcached", node, error);
+        let (mut buffer, mut facts) = (Buffer::new(), Facts::default());
+        if self.login.is_some() && self.transport == Transport::Meta {
+            // A server that wants no login would take it for an entry, and show it to anybody.
+            stream.write_all(b"mn\r\n").and_then(|()| stream.flush()).map_err(failed)?;
+            let line = buffer.line(stream).map_err(failed)?;
+            if buffer.get(line) == b"MN\r\n" {
+                let what = format!("memcached {node} wants no login");
+                return Err(Error::new(ErrorKind::Denied, what));
+            }
+        }
         stream.write_all(&self.ask()).map_err(failed)?;
         stream.flush().map_err(failed)?;
-        let (mut buffer, mut facts) = (Buffer::new(), Facts::default());
         let heard = self.hear(&mut buffer, stream, &mut facts).map_err(failed)?;
         heard.map_err(|error| at(node, &error))?;
         if !buffer.is_empty() {
@@ -177,6 +197,9 @@ impl Protocol for Talker {
         }
         let room = if facts.room == 0 { usize::MAX } else { facts.room };
         self.limit.note(room);
+        if facts.numbers_nothing {
+            self.limit.numbers_nothing.store(true, Ordering::Relaxed);
+        }
         let (quiet, process) = (meta::Quiet::default(), facts.process(node));
         Ok(Session { buffer, quiet, process, room })
     }

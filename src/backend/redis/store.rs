@@ -14,9 +14,7 @@ use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::lies::Lies;
 use crate::backend::remote::seal::{Sealing, millis};
 use crate::backend::remote::stamp::{content_id, head};
-use crate::backend::remote::store::{
-    Added, Addend, Becomes, End, Expect, Look, Record, Store, Swapped,
-};
+use crate::backend::remote::store::{Added, Addend, Becomes, End, Expect, Look, Store, Swapped};
 use crate::backend::remote::talk::{Answers, Life, Need, missing};
 use crate::backend::remote::{stored, tags};
 use crate::backend::{Name, Origin};
@@ -96,18 +94,17 @@ impl Store for Redis {
         batch.push(name, &[b"GET", key]);
     }
 
-    fn hear_tag(&self, need: Need, answers: &mut Answers<'_, Value>) -> Result<Record> {
+    fn hear_tag(&self, need: Need, answers: &mut Answers<'_, Value>) -> Result<Option<u64>> {
         if need.make {
             value(answers)?;
         }
         if need.life.is_some() {
             value(answers)?;
         }
-        let version = match value(answers)? {
+        Ok(match value(answers)? {
             Value::BulkString(record) => tags::version(&record),
             _ => None,
-        };
-        Ok(Record { version, short: false })
+        })
     }
 
     fn ask_values(&self, batch: &mut Batch, keys: &[Name<'_>]) {
@@ -219,6 +216,10 @@ impl Store for Redis {
         })
     }
 
+    fn not_again(batch: &mut Batch) {
+        batch.not_again();
+    }
+
     fn delete(&self, batch: &mut Batch, name: &str) {
         batch.call(&script::DELETE, name, &[]);
     }
@@ -239,7 +240,7 @@ impl Store for Redis {
         true
     }
 
-    fn hear_add(&self, answers: &mut Answers<'_, Value>) -> Result<Added> {
+    fn hear_add(&self, _: i64, _: Option<i64>, answers: &mut Answers<'_, Value>) -> Result<Added> {
         let Value::BulkString(text) = value(answers)? else { return Ok(Added::There) };
         match text.split_first() {
             Some((b'+', sum)) => {

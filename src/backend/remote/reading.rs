@@ -47,12 +47,16 @@ enum State<S> {
     Abandon(Option<u128>, Result<()>),
     /// Asks to be the one who refreshes what is there.
     Guard(Lies<S>),
+    /// Gives the guard back: nothing can be made of it.
+    Unguard,
     /// Gives a bare number an identity.
     Identify(Lies<S>, u128),
     Renew,
     /// Puts the idle end off: of what was seen, with these bytes in its place if it has to tell when
     /// it ends at the latest.
     Slide(S, Option<Vec<u8>>, u64),
+    /// The end of something newer was moved, and nobody knows where it was: looks at it, and removes it.
+    Undo(Option<S>),
     Done,
 }
 
@@ -60,7 +64,7 @@ impl<'a, S: Store> Reading<'a, S> {
     pub(crate) fn new(store: &S, name: Name<'a>, want: &'a Want<'a>, out: &'a mut Read) -> Self {
         let state = match want.lease {
             // Nothing is there, most likely: the caller has looked.
-            Ask::Own { .. } => State::Acquire(None),
+            Ask::Own { .. } if store.fences() => State::Acquire(None),
             Ask::Renew { .. } => State::Renew,
             _ => State::Look,
         };
@@ -161,7 +165,9 @@ impl<'a, S: Store> Reading<'a, S> {
             }
             lies => lies?,
         };
-        let Some(lies) = lies else { return Ok(self.nothing(Cause::Absent, None)) };
+        let Some(lies) = lies else {
+            return Ok(self.nothing(talk.store.fences(), Cause::Absent, None));
+        };
         let more_is_needed = match lies.opened {
             Opened::Damaged => true,
             // Its version may be all of its content.
@@ -182,7 +188,7 @@ impl<'a, S: Store> Reading<'a, S> {
     fn judge(&mut self, talk: &Talk<'_, S>, lies: Lies<S::Seen>) -> Result<bool> {
         Ok(match lies.standing(talk)? {
             Standing::Loading => self.somebody_loads(),
-            Standing::Dead(cause) => self.nothing(cause, Some(lies.seen)),
+            Standing::Dead(cause) => self.nothing(talk.store.fences(), cause, Some(lies.seen)),
             Standing::Fresh => self.found(talk, lies, false),
             Standing::Stale => self.found(talk, lies, true),
         })
@@ -197,16 +203,17 @@ impl<'a, S: Store> Reading<'a, S> {
     }
 
     /// There is no entry; `seen` lies there all the same.
-    fn nothing(&mut self, cause: Cause, seen: Option<S::Seen>) -> bool {
+    fn nothing(&mut self, fences: bool, cause: Cause, seen: Option<S::Seen>) -> bool {
         self.cause = cause;
         match self.want.lease {
-            Ask::Own { .. } | Ask::Take { .. } => self.go(State::Acquire(seen)),
-            Ask::No | Ask::Watch { .. } | Ask::Renew { .. } => self.miss(cause, Grant::None),
+            Ask::Own { .. } | Ask::Take { .. } if fences => self.go(State::Acquire(seen)),
+            _ => self.miss(cause, Grant::None),
         }
     }
 
     fn found(&mut self, talk: &Talk<'_, S>, lies: Lies<S::Seen>, stale: bool) -> bool {
         match self.want.lease {
+            _ if !talk.store.fences() => {}
             Ask::Take { .. } => return self.go(State::Acquire(Some(lies.seen))),
             Ask::Own { stale_too: true, .. } if stale => return self.go(State::Guard(lies)),
             _ => {}
@@ -241,7 +248,8 @@ impl<'a, S: Store> Reading<'a, S> {
         lies: &Lies<S::Seen>,
         stale: bool,
     ) -> Option<State<S::Seen>> {
-        let idle = self.want.slide.filter(|_| !stale && !self.want.quiet).map(millis)?;
+        let slides = !stale && !self.want.quiet && !talk.is_plain();
+        let idle = self.want.slide.filter(|_| slides).map(millis)?;
         let mut envelope = match &lies.opened {
             Opened::Value(envelope) => envelope.clone(),
             Opened::Foreign(entry) if entry.codec == CodecId::INT => {
@@ -332,13 +340,40 @@ impl<'a, S: Store> Reading<'a, S> {
         let grant = match (won, S::id_of(&lies)) {
             (true, Some(id)) => match self.lease_versions(talk)? {
                 Some(seen) => self.lease(talk, id, seen),
-                // A record was lost since it was remembered. The guard ends by itself.
+                // A record was lost since it was remembered.
                 None => Grant::None,
             },
-            _ => Grant::Busy { ask_again_in: ASK_AGAIN },
+            (true, None) => Grant::None,
+            (false, _) => Grant::Busy { ask_again_in: ASK_AGAIN },
         };
+        let unused = won && matches!(grant, Grant::None);
         let found = self.hit(talk, lies, true, grant);
-        Ok(self.finish(Read::Hit(found)))
+        *self.out = Read::Hit(found);
+        Ok(if unused { self.go(State::Unguard) } else { self.finish_as_is() })
+    }
+
+    /// The value is read; that its end was not put off is no reason to withhold it.
+    fn hear_slide(
+        &mut self,
+        talk: &Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
+    ) -> Result<bool> {
+        Ok(match talk.store.hear_swap(self.key, answers) {
+            Ok(Swapped::Other) => self.go(State::Undo(None)),
+            _ => self.finish_as_is(),
+        })
+    }
+
+    fn hear_undo(
+        &mut self,
+        talk: &Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
+    ) -> Result<bool> {
+        let look = Look { whole: false, life: false };
+        Ok(match talk.store.hear_look(self.key, look, answers) {
+            Ok(Some(lies)) => self.go(State::Undo(Some(lies.seen))),
+            _ => self.finish_as_is(),
+        })
     }
 
     fn hear_renew(
@@ -391,8 +426,10 @@ impl<'a, S: Store> Reading<'a, S> {
                 Ok(_) => Ok(self.go(State::Look)),
             },
             State::Renew => self.hear_renew(talk, answers),
-            // The value is read; that it was not put off is no reason to withhold it.
-            State::Slide(..) | State::Done => Ok(self.finish_as_is()),
+            State::Slide(_, None, _) => self.hear_slide(talk, answers),
+            State::Slide(..) => Ok(self.finish_as_is()),
+            State::Undo(None) => self.hear_undo(talk, answers),
+            State::Undo(Some(_)) | State::Unguard | State::Done => Ok(self.finish_as_is()),
         }
     }
 }
@@ -455,6 +492,13 @@ impl<S: Store> Job<S> for Reading<'_, S> {
                     new.as_ref().map_or(Becomes::Until(end), |new| Becomes::Value(new, end));
                 store.swap(batch, name, Expect::Seen(seen), becomes);
             }
+            State::Unguard => {
+                store.swap(batch, &stored::guard(self.key), Expect::Any, Becomes::Gone);
+            }
+            State::Undo(None) => store.look(batch, name, Look { whole: false, life: false }),
+            State::Undo(Some(seen)) => {
+                store.swap(batch, name, Expect::Seen(seen), Becomes::Gone);
+            }
             State::Done => {}
         }
     }
@@ -467,7 +511,8 @@ impl<S: Store> Job<S> for Reading<'_, S> {
     }
 
     fn fail(&mut self, error: Error) {
-        if !matches!(self.state, State::Slide(..) | State::Done) {
+        let found = matches!(self.out, Read::Hit(_));
+        if !found {
             *self.out = Read::Failed(error);
         }
     }

@@ -88,6 +88,11 @@ impl Sealing {
         Sealed { bytes: envelope.seal(key), end }
     }
 
+    /// Whether an entry is replaced for its end to move: its envelope tells of it, or has to.
+    pub(crate) fn tells_end(self, envelope: &Envelope) -> bool {
+        self.ends || envelope.soft.is_some() || envelope.cap.is_some()
+    }
+
     /// What an entry is replaced by for its end to move, if that takes more than telling the server,
     /// and when it ends then.
     pub(crate) fn moved_end<S>(
@@ -99,9 +104,7 @@ impl Sealing {
     ) -> (Option<Vec<u8>>, End) {
         let new = life.map(millis).filter(|ms| *ms < LONGEST);
         let envelope = match lies.envelope() {
-            Some(envelope) if self.ends || envelope.soft.is_some() || envelope.cap.is_some() => {
-                envelope
-            }
+            Some(envelope) if self.tells_end(envelope) => envelope,
             _ => return (None, End::after(new)),
         };
         let mut moved = envelope.clone();

@@ -28,6 +28,11 @@ pub(crate) trait Store: Sized {
     /// Whether everything has a version of its own, bare numbers and what other programs wrote, too.
     const VERSIONS_ALL: bool;
 
+    /// Whether a load can be fenced.
+    fn fences(&self) -> bool {
+        true
+    }
+
     fn origin(&self) -> Origin;
     fn memory(&self) -> &tags::Memory;
     fn sealing(&self) -> Sealing;
@@ -61,7 +66,7 @@ pub(crate) trait Store: Sized {
 
     /// Asks for the record of a tag, in one command or several.
     fn ask_tag(&self, batch: &mut Self::Batch, name: &str, need: Need);
-    fn hear_tag(&self, need: Need, answers: &mut Answers<'_, Self::Reply>) -> Result<Record>;
+    fn hear_tag(&self, need: Need, answers: &mut Answers<'_, Self::Reply>) -> Result<Option<u64>>;
 
     /// Asks for values and nothing else.
     fn ask_values(&self, batch: &mut Self::Batch, keys: &[Name<'_>]);
@@ -96,6 +101,9 @@ pub(crate) trait Store: Sized {
         answers: &mut Answers<'_, Self::Reply>,
     ) -> Result<Swapped<Self::Seen>>;
 
+    /// Sends the command added last once only.
+    fn not_again(batch: &mut Self::Batch);
+
     /// Removes what lies under a name, and tells what it was.
     fn delete(&self, batch: &mut Self::Batch, name: &str);
     fn hear_delete(
@@ -106,7 +114,12 @@ pub(crate) trait Store: Sized {
 
     /// Adds to a whole number, if servers can do that with this one. Otherwise nothing is asked.
     fn add(&self, batch: &mut Self::Batch, name: &str, addend: &Addend<'_>) -> bool;
-    fn hear_add(&self, answers: &mut Answers<'_, Self::Reply>) -> Result<Added>;
+    fn hear_add(
+        &self,
+        by: i64,
+        first: Option<i64>,
+        answers: &mut Answers<'_, Self::Reply>,
+    ) -> Result<Added>;
 
     /// Takes back what was added beyond the range of numbers, where servers have a larger one.
     fn take_back(&self, batch: &mut Self::Batch, name: &str, by: i64) {
@@ -206,13 +219,4 @@ pub(crate) enum Added {
     Nothing,
     /// Something is there that servers cannot add to.
     There,
-}
-
-/// A tag's record.
-#[derive(Debug)]
-pub(crate) struct Record {
-    /// The version in it, if it is there.
-    pub(crate) version: Option<u64>,
-    /// It ends before it was asked to.
-    pub(crate) short: bool,
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use std::vec;
 
 use super::exchange::Limits;
-use super::store::{Record, Store};
+use super::store::Store;
 use super::{stored, tags, wall_ms};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -67,8 +67,6 @@ pub(crate) struct Need {
     pub(crate) make: bool,
     /// It is to live so long at least.
     pub(crate) life: Option<Life>,
-    /// It is known to end before that.
-    pub(crate) short: bool,
 }
 
 /// A time to live, the longer the greater.
@@ -119,7 +117,7 @@ impl<'s, S: Store> Talk<'s, S> {
 
     /// As [`want_tag`](Self::want_tag), and makes the record if there is none, so that it outlives an entry of this life.
     pub(crate) fn make_tag(&mut self, tag: &str, entry: Option<Duration>) {
-        self.need(tag, Need { make: true, life: Some(Life::of_record(entry)), short: false });
+        self.need(tag, Need { make: true, life: Some(Life::of_record(entry)) });
     }
 
     /// Asks for a tag's version, and makes its record outlive an entry of this life, unless it is known to.
@@ -163,10 +161,7 @@ impl<'s, S: Store> Talk<'s, S> {
         let mut replies = self.store.run(&mut self.batch, limits, replicas);
         if !wanted.is_empty() {
             let of_tags = replies.split_off(asked);
-            let short = self.hear_tags(wanted, asked, &ends, of_tags);
-            if !short.is_empty() {
-                self.lengthen(short, limits);
-            }
+            self.hear_tags(wanted, asked, &ends, of_tags);
         }
         replies.truncate(asked);
         self.now_ms = wall_ms();
@@ -183,31 +178,24 @@ impl<'s, S: Store> Talk<'s, S> {
         ends
     }
 
-    /// The tags whose records end too soon.
     fn hear_tags(
         &mut self,
         wanted: BTreeMap<Box<str>, Need>,
         mut start: usize,
         ends: &[usize],
         replies: Vec<Result<S::Reply>>,
-    ) -> BTreeMap<Box<str>, Need> {
-        let mut short = BTreeMap::new();
+    ) {
         let mut replies = replies.into_iter();
         for ((tag, need), end) in wanted.into_iter().zip(ends) {
             let mut answers = Answers { replies: &mut replies, left: end - start };
-            let heard = self.store.hear_tag(need, &mut answers);
+            let version = self.store.hear_tag(need, &mut answers);
             answers.skip_rest();
             start = *end;
-            if let Ok(Record { version, short: false }) = &heard {
-                self.note(&tag, *version, need.life);
+            if let Ok(version) = version {
+                self.note(&tag, version, need.life);
             }
-            if let Ok(Record { version: Some(_), short: true }) = &heard {
-                short.insert(tag.clone(), Need { short: true, ..need });
-            }
-            let version = heard.map(|record| record.version);
             self.tags.insert(tag, Fetched { round: self.round, version });
         }
-        short
     }
 
     fn note(&self, tag: &str, version: Option<u64>, life: Option<Life>) {
@@ -217,14 +205,6 @@ impl<'s, S: Store> Talk<'s, S> {
             (Some(version), Some(Life::Ever)) => memory.note_life(tag, version, None),
             (version, _) => memory.note_version(tag, version),
         }
-    }
-
-    /// Lets records live longer. One that is gone by then has invalidated its entries.
-    fn lengthen(&mut self, short: BTreeMap<Box<str>, Need>, limits: Limits) {
-        S::clear(&mut self.batch);
-        let ends = self.ask_tags(&short);
-        let replies = self.store.run(&mut self.batch, limits, false);
-        self.hear_tags(short, 0, &ends, replies);
     }
 }
 

@@ -67,6 +67,14 @@ impl<S: Store> Writing<'_, S> {
             // What is no number is left alone.
             number::add(lies.entry(), *from, *by)?;
         }
+        if self.moved_newer {
+            match self.when {
+                // It is an entry: its end is moved as if we had come later.
+                When::Always | When::Present if there => {}
+                When::Version(_) => return Ok(self.go(State::Undo(lies.seen, NotDone::Changed))),
+                _ => return Ok(self.go(State::Undo(lies.seen, NotDone::Absent))),
+            }
+        }
         Ok(match self.when {
             When::Absent if there => self.not(NotDone::Exists),
             When::Present if !there => self.not(NotDone::Absent),
@@ -123,8 +131,10 @@ impl<S: Store> Writing<'_, S> {
             (None, _) => Becomes::Gone,
         };
         store.swap(&mut talk.batch, &self.stored, Expect::Seen(&lies.seen), becomes);
-        if let Change::Put(..) = self.change {
-            self.ask_tags_now(talk);
+        match self.change {
+            Change::Put(..) => self.ask_tags_now(talk),
+            Change::Add { .. } => S::not_again(&mut talk.batch),
+            Change::Expire(_) | Change::Remove | Change::Release => {}
         }
     }
 
@@ -140,6 +150,9 @@ impl<S: Store> Writing<'_, S> {
         let mut envelope = match (lies.envelope(), left) {
             (Some(envelope), _) => envelope.clone(),
             (None, None) => return (sum.into_bytes(), End::Never),
+            (None, _) if sealing.plain.is_some() => {
+                return (sum.into_bytes(), End::AsBefore(left));
+            }
             // Servers tell what is left in steps of their own. Rounded up at each turn it would
             // never end: from now on it is written down.
             (None, Some(_)) => Envelope::new(Entry::new("", CodecId::INT), self.write_id, now_ms),
@@ -161,6 +174,16 @@ impl<S: Store> Writing<'_, S> {
     ) -> Result<bool> {
         let seen = match self.hear_swap(talk, answers)? {
             Swapped::Done(seen) => seen,
+            // Servers that cannot move the end of this and no other entry have moved another's.
+            Swapped::Other
+                if matches!(self.change, Change::Expire(_))
+                    && !lies
+                        .envelope()
+                        .is_some_and(|envelope| talk.store.sealing().tells_end(envelope)) =>
+            {
+                self.moved_newer = true;
+                return Ok(self.go(State::Look));
+            }
             // Somebody was faster. Who came with a version has lost; the others look again.
             swapped => {
                 return match self.when {

@@ -43,6 +43,8 @@ pub(crate) struct Writing<'a, S: Store> {
     write_id: u128,
     /// It has been stored once, and this is its version.
     stored_as: Option<u128>,
+    /// The end was moved of something newer than what was judged.
+    moved_newer: bool,
 }
 
 enum State<S> {
@@ -68,6 +70,8 @@ enum State<S> {
     Removed(Lies<S>),
     /// Takes back what was added, as it was too much.
     TakeBack(Error),
+    /// Removes what is newer than what was judged: its end was moved, and nobody knows where it was.
+    Undo(S, NotDone),
     /// Removes the older value: the server has no room for the new one.
     Drop(Error),
     Done,
@@ -86,6 +90,7 @@ impl<'a, S: Store> Writing<'a, S> {
             versions: Vec::new(),
             write_id: fresh_write_id(tagged),
             stored_as: None,
+            moved_newer: false,
         }
     }
 
@@ -259,15 +264,17 @@ impl<'a, S: Store> Writing<'a, S> {
                 }
                 Ok(self.go(State::Removed(lies)))
             }
-            (_, Change::Add { by, from, .. }) => Ok(match talk.store.hear_add(answers)? {
-                Added::Sum(sum) => self.finish(Wrote::Number(sum)),
-                Added::Beyond => self.go(State::TakeBack(number::overflow())),
-                Added::Nothing => {
-                    number::add(None, *from, *by)?;
-                    self.go(State::Begin)
-                }
-                Added::There => self.go(State::Look),
-            }),
+            (_, Change::Add { by, from, .. }) => {
+                Ok(match talk.store.hear_add(*by, from.checked_add(*by), answers)? {
+                    Added::Sum(sum) => self.finish(Wrote::Number(sum)),
+                    Added::Beyond => self.go(State::TakeBack(number::overflow())),
+                    Added::Nothing => {
+                        number::add(None, *from, *by)?;
+                        self.go(State::Begin)
+                    }
+                    Added::There => self.go(State::Look),
+                })
+            }
             _ => match self.hear_swap(talk, answers)? {
                 Swapped::Done(_) => Ok(self.finish(Wrote::Done(None))),
                 Swapped::Nothing => Ok(self.not(NotDone::Absent)),
@@ -332,11 +339,15 @@ impl<'a, S: Store> Writing<'a, S> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Begin | State::Done => Ok(true),
             State::Drop(error) | State::TakeBack(error) => Err(error),
+            State::Undo(_, why) => Ok(self.not(why)),
             State::MakeTags => self.hear_made_tags(talk),
             State::Store => self.hear_store(talk, answers),
             State::Create => self.hear_create(talk, answers),
             State::Restore => match self.hear_swap(talk, answers)? {
                 Swapped::Done(seen) => self.stored(talk, seen.as_ref()),
+                // Under the old versions it was no entry: somebody else may have added one.
+                Swapped::Nothing if matches!(self.when, When::Absent) => Ok(self.go(State::Begin)),
+                _ if matches!(self.when, When::Absent) => Ok(self.not(NotDone::Exists)),
                 // Another write came after ours, which was there for a moment.
                 _ => Ok(self.finish(Wrote::Done(None))),
             },
@@ -380,6 +391,7 @@ impl<S: Store> Job<S> for Writing<'_, S> {
                 let Sealed { bytes, end, .. } = self.counter(talk, &first, life);
                 let becomes = Becomes::Value(&bytes, end);
                 store.swap(&mut talk.batch, name, Expect::NothingYet, becomes);
+                S::not_again(&mut talk.batch);
             }
             State::Look => {
                 store.look(&mut talk.batch, name, ALL);
@@ -389,6 +401,9 @@ impl<S: Store> Job<S> for Writing<'_, S> {
             State::Judge(lies) | State::Removed(lies) => lies.want_tags(talk),
             State::Act(lies, standing) => self.ask_act(talk, lies, standing),
             State::Once => self.ask_once(talk),
+            State::Undo(seen, _) => {
+                store.swap(&mut talk.batch, name, Expect::Seen(seen), Becomes::Gone);
+            }
             State::TakeBack(_) => {
                 let Change::Add { by, .. } = self.change else { return };
                 store.take_back(&mut talk.batch, name, *by);
