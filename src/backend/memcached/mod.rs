@@ -49,7 +49,7 @@ use crate::stats::BackendStats;
 /// | `get_many`, `set_many`, `delete_many` | 1, all servers at the same time |
 /// | `get_or_load` | 1 if it is there, else 3 |
 /// | `invalidate_tags` | 1, whatever the number of entries |
-/// | `invalidate_pattern`, `clear`, `keys` | a walk over all keys of each server, and 1 for each thousand that match |
+/// | `invalidate_pattern`, `clear`, `keys` | a walk over all keys of each server, and 1 for each thousand that match, for `keys` each hundred |
 ///
 /// The table is checked by `each_operation_takes_the_round_trips_it_claims` in `tests/memcached.rs`.
 /// Servers cannot show a part of an entry: `exists`, `ttl`, `keys` and `delete` read all of it.
