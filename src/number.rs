@@ -15,6 +15,8 @@ fn parse(entry: &Entry) -> Result<i64> {
         return Err(wrong());
     }
     let text = std::str::from_utf8(entry.value.bytes()).map_err(|_| wrong())?;
+    // Memcached leaves blanks behind a number that became shorter.
+    let text = text.trim_end_matches(' ');
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong());

@@ -833,6 +833,10 @@ fn plain_mode_writes_what_other_programs_read() {
     assert_eq!((cache.decrement("ends", 1).unwrap(), raw("p:ends").trim_end()), (4, "4"));
     assert_eq!(cache.entry("ends").sliding(HOUR).get::<u8>().unwrap(), Some(4));
     assert_eq!(raw("p:ends"), "4");
+    cache.set_bytes("blank", "5 ").unwrap();
+    assert_eq!(cache.get_bytes("blank").unwrap().unwrap(), "5 ");
+    server.command("decr p:blank 1");
+    assert_eq!((cache.decrement("blank", 1).unwrap(), &*raw("p:blank")), (3, "3"));
     cache.set_bytes("x#d", "v").unwrap();
     assert_eq!(cache.keys("x*").unwrap(), ["x#d"]);
     assert_eq!(cache.invalidate_pattern("x*").unwrap().entries, Some(1));

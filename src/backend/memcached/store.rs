@@ -119,7 +119,7 @@ impl Store for Memcached {
     ) {
         for _ in 0..keys {
             each(match replies.next().unwrap_or_else(|| Err(missing())) {
-                Ok(Reply::Item(item)) => Ok(Some(trimmed(item.value))),
+                Ok(Reply::Item(item)) => Ok(Some(self.text(item.value))),
                 Ok(Reply::Refused(error) | Reply::Hangs(error)) => Err(error),
                 Ok(_) => Ok(None),
                 Err(error) => Err(error),
@@ -169,7 +169,7 @@ impl Store for Memcached {
             {
                 batch.push(name, Op::Get { more: true });
             }
-            // The number stays when the end moves. A placeholder might be another's by now.
+            // The CAS stays when the end moves. Who has moved that of something newer is told so.
             (Expect::Any | Expect::Seen(_), Becomes::Until(end)) => {
                 batch.push(name, Op::Touch { until: until(end), same: stamp });
             }
@@ -192,7 +192,7 @@ impl Store for Memcached {
             Reply::Done(stamp) => Swapped::Done(Some(stamp)),
             Reply::Missing => Swapped::Nothing,
             Reply::Item(item) => Swapped::There(self.lies(key, item)),
-            // What is there was asked in the same breath, unless only a tag's record matters.
+            // What is there was asked in the same breath.
             Reply::NotStored => match item(answers)? {
                 Some(item) => Swapped::There(self.lies(key, item)),
                 None => Swapped::Nothing,
@@ -283,6 +283,12 @@ impl Store for Memcached {
 }
 
 impl Memcached {
+    /// What was stored, but for the blanks that servers leave behind a number. Among plain values they
+    /// may be somebody's.
+    fn text(&self, value: Bytes) -> Bytes {
+        if self.plain { value } else { trimmed(value) }
+    }
+
     fn lies(&self, key: &str, item: Item) -> Lies<Option<Stamp>> {
         // The last of the seconds told may be over at any moment.
         let ms = |left: i64| match left {
@@ -290,7 +296,7 @@ impl Memcached {
             0 | 1 => 1,
             left => left.saturating_sub(1).saturating_mul(1000),
         };
-        let opened = self.open(key, &trimmed(item.value), true);
+        let opened = self.open(key, &self.text(item.value), true);
         let left_ms = Some(item.left.map_or(-1, ms));
         Lies { opened, seen: item.stamp, whole: true, left_ms }
     }

@@ -318,12 +318,11 @@ impl<'a, S: Store> Writing<'a, S> {
         if let (Change::Add { by, from, .. }, Opened::Foreign(entry)) = (self.change, &lies.opened)
         {
             number::add(Some(entry), *from, *by)?;
-            if entry.codec != CodecId::INT {
+            if !S::VERSIONS_ALL && entry.codec != CodecId::INT {
                 let what =
                     format!("the stored value is not a whole number as {} writes it", S::NAME);
                 return Err(Error::new(ErrorKind::WrongType, what));
-            }
-            if !S::VERSIONS_ALL {
+            } else if !S::VERSIONS_ALL {
                 // The server could not add to it, and we could: it was changed since.
                 return Ok(self.go(State::Begin));
             }
