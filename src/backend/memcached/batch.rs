@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 
 use super::fleet::Fleet;
-use super::name::{Wire, unwrap, wrapping};
+use super::name::{Wire, take_apart, wrapping};
 use super::{binary, meta, pieces};
 use crate::error::{Error, ErrorKind};
 
@@ -145,7 +145,7 @@ impl Command {
     /// What lies there if it is of the name asked for, and not of one that was cut off to the same.
     pub(super) fn own(&self, mut item: Item) -> Reply {
         let Some(whole) = &self.whole else { return Reply::Item(item) };
-        item.value = match unwrap(&item.value) {
+        item.value = match take_apart(&item.value) {
             Some((name, value)) if name == &**whole => value,
             // Damaged, to whoever opens it.
             _ => Bytes::from_static(&[0xC1]),

@@ -90,7 +90,7 @@ pub(super) fn wrapping(name: &str) -> Vec<u8> {
 }
 
 /// The name and the rest of what such a text is.
-pub(super) fn unwrap(stored: &Bytes) -> Option<(&str, Bytes)> {
+pub(super) fn take_apart(stored: &Bytes) -> Option<(&str, Bytes)> {
     let rest = stored.strip_prefix(&MARK)?;
     let (length, rest) = rest.split_first_chunk()?;
     let (name, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
@@ -125,7 +125,7 @@ mod tests {
         #[test]
         fn what_is_stored_under_a_cut_name_tells_the_name(name in ".{1,300}", text in ".{0,9}") {
             let stored = Bytes::from([&wrapping(&name), text.as_bytes()].concat());
-            let (found, rest) = unwrap(&stored).unwrap();
+            let (found, rest) = take_apart(&stored).unwrap();
             prop_assert_eq!(found, name);
             prop_assert_eq!(&*rest, text.as_bytes());
         }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn what_tells_no_name_is_none() {
         for stored in [&b""[..], b"x", b"\xC1K", b"\xC1K\x05\0\0\0ab", b"\xC1K\x01\0\0\0\xff"] {
-            assert!(unwrap(&Bytes::copy_from_slice(stored)).is_none());
+            assert!(take_apart(&Bytes::copy_from_slice(stored)).is_none());
         }
     }
 }

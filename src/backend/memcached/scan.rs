@@ -149,7 +149,7 @@ impl Memcached {
             let whole = match self.is_cut(&raw) {
                 false => raw.clone(),
                 true => match answers.pop_front() {
-                    Some(Ok(Reply::Item(item))) => match name::unwrap(&item.value) {
+                    Some(Ok(Reply::Item(item))) => match name::take_apart(&item.value) {
                         Some((whole, _)) => whole.to_owned(),
                         None => continue,
                     },
@@ -321,7 +321,7 @@ impl Memcached {
         for ((listed, key), reply) in keys.into_iter().zip(replies) {
             let Reply::Item(item) = reply? else { continue };
             let value = match self.is_cut(&listed.raw) {
-                true => name::unwrap(&item.value).map(|(_, value)| value),
+                true => name::take_apart(&item.value).map(|(_, value)| value),
                 false => Some(item.value),
             };
             let opened = self.open(key, &value.unwrap_or_default(), true);
