@@ -51,7 +51,7 @@ use crate::stats::BackendStats;
 /// | `invalidate_tags` | 1, whatever the number of entries |
 /// | `invalidate_pattern`, `clear`, `keys` | a walk over all keys of each server, and 1 for each thousand that match, for `keys` each hundred |
 ///
-/// The table is checked by `each_operation_takes_the_round_trips_it_claims` in `tests/memcached.rs`.
+/// The table is checked by `each_operation_takes_the_round_trips_it_claims` in `tests/memcached/`.
 /// Servers cannot show a part of an entry: `exists`, `ttl`, `keys` and `delete` read all of it.
 ///
 /// The servers' clocks tick once a second. Entries live at least as long as they are told to, and
