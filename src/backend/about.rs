@@ -45,7 +45,7 @@ pub struct Can {
     pub shared: bool,
     /// How long after an invalidation another process may still be served the old value.
     pub lag: Duration,
-    /// Lifetimes are rounded up to a multiple of this.
+    /// Entries live longer than they are told to by less than this.
     pub ttl_step: Duration,
     /// The largest value in bytes, where there is a limit.
     pub max_value: Option<usize>,

@@ -84,7 +84,8 @@ impl Fleet {
         replies
     }
 
-    fn run_whole(&self, batch: &mut Batch, limits: Limits) -> Vec<Result<Reply>> {
+    /// The same without regard to pieces.
+    pub(super) fn run_whole(&self, batch: &mut Batch, limits: Limits) -> Vec<Result<Reply>> {
         let all: Vec<usize> = (0..batch.len()).collect();
         if let [server] = &self.servers[..] {
             let mut parts = [Part::new(server.clone(), all)];

@@ -84,12 +84,12 @@ pub(super) fn join(fleet: &Fleet, batch: &Batch, replies: &mut [Result<Reply>], 
         let Ok(Reply::Item(item)) = reply else { continue };
         // What is no list is damaged, to whoever opens it.
         let Some(list) = List::read(&item.value) else { continue };
-        // Each has its own server to answer to, so that no more is asked for than can be there.
         (0..list.pieces.min(MOST_PIECES))
             .for_each(|number| gets.push(&list.piece(number), Op::Get { more: false }));
         lists.push((item, list));
     }
-    let mut answers = fleet.run(&mut gets, limits).into_iter();
+    // A piece may look like a list.
+    let mut answers = fleet.run_whole(&mut gets, limits).into_iter();
     for (item, list) in lists {
         let pieces = answers.by_ref().take(list.pieces.min(MOST_PIECES) as usize);
         item.value = joined(&list, pieces);
@@ -116,7 +116,7 @@ fn joined(list: &List, pieces: impl Iterator<Item = Result<Reply>>) -> Bytes {
 
 /// Stores the pieces of a batch; why not, if that failed.
 pub(super) fn store(fleet: &Fleet, pieces: &mut Batch, limits: Limits) -> Option<Error> {
-    fleet.run(pieces, limits).into_iter().find_map(|reply| match reply {
+    fleet.run_whole(pieces, limits).into_iter().find_map(|reply| match reply {
         Ok(Reply::Done(_)) => None,
         Ok(Reply::Refused(error) | Reply::Hangs(error)) | Err(error) => Some(error),
         Ok(_) => Some(Error::new(ErrorKind::Backend, "memcached did not store a piece of a value")),

@@ -33,13 +33,7 @@ const MOST_LOOKS: usize = 100;
 /// How long to wait while the server walks for somebody else.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A name as a server stores it, and the one it stands for.
-struct Listed {
-    raw: String,
-    whole: String,
-}
-
-type Page<'p> = &'p mut dyn FnMut(&[Listed]) -> Result<()>;
+type Page<'p> = &'p mut dyn FnMut(&[String]) -> Result<()>;
 
 impl Memcached {
     /// Visits all names that begin as the pattern's matches do, at one server. They come page by
@@ -147,7 +141,7 @@ impl Memcached {
         let mut listed = Vec::with_capacity(names.len());
         for raw in names {
             let whole = match self.is_cut(&raw) {
-                false => raw.clone(),
+                false => raw,
                 true => match answers.pop_front() {
                     Some(Ok(Reply::Item(item))) => match name::take_apart(&item.value) {
                         Some((whole, _)) => whole.to_owned(),
@@ -159,7 +153,7 @@ impl Memcached {
                     _ => continue,
                 },
             };
-            listed.push(Listed { raw, whole });
+            listed.push(whole);
         }
         page(&listed)
     }
@@ -205,7 +199,7 @@ impl Memcached {
             // nobody knows how long `page` takes, or whether it wants to walk, too.
             let mut keys: Vec<String> = Vec::new();
             self.visit(call, server, what, &mut |listed| {
-                let all = listed.iter().filter_map(|listed| self.key_of(&listed.whole));
+                let all = listed.iter().filter_map(|name| self.key_of(name));
                 keys.extend(all.filter(|key| what.matches(key)).map(str::to_owned));
                 Ok(())
             })?;
@@ -243,15 +237,15 @@ impl Memcached {
             self.visit(call, server, what, &mut |listed| {
                 let mut batch = Batch::new(self.fleet.clone());
                 let mut counted = Vec::new();
-                for Listed { raw, whole } in listed {
-                    let key = self.key_of(whole);
+                for name in listed {
+                    let key = self.key_of(name);
                     // All of a namespace takes its tags' records along: a lost one invalidates, too.
                     let goes = match key {
                         Some(key) => what.matches(key),
-                        None => what.is_all() && what.matches(whole),
+                        None => what.is_all() && what.matches(name),
                     };
                     if goes {
-                        batch.push_at(server, raw, Op::Delete(None));
+                        batch.push_at(server, name, Op::Delete(None));
                         counted.push(key.is_some());
                     }
                 }
@@ -285,10 +279,10 @@ impl Memcached {
         call: Call,
         server: usize,
         tags: &[Name<'_>],
-        listed: &[Listed],
+        listed: &[String],
         removed: &mut u64,
     ) -> Result<()> {
-        let mut left: Vec<&Listed> = listed.iter().collect();
+        let mut left: Vec<&str> = listed.iter().map(String::as_str).collect();
         // What changed between a look and a removal is looked at again: a load may have been stored.
         for _ in 0..MOST_LOOKS {
             left = self.remove_tagged(call, server, tags, &left, removed)?;
@@ -306,37 +300,32 @@ impl Memcached {
         call: Call,
         server: usize,
         tags: &[Name<'_>],
-        listed: &[&'l Listed],
+        listed: &[&'l str],
         removed: &mut u64,
-    ) -> Result<Vec<&'l Listed>> {
-        let keys: Vec<(&Listed, &str)> =
-            listed.iter().filter_map(|one| Some((*one, self.key_of(&one.whole)?))).collect();
+    ) -> Result<Vec<&'l str>> {
+        let keys: Vec<(&str, &str)> =
+            listed.iter().filter_map(|name| Some((*name, self.key_of(name)?))).collect();
         let mut batch = Batch::new(self.fleet.clone());
-        for (Listed { raw, .. }, _) in &keys {
-            batch.push_at(server, raw, Op::Get { more: true });
+        for (name, _) in &keys {
+            batch.push_at(server, name, Op::Get { more: true });
         }
         let mut doomed = Vec::new();
         let replies = self.fleet.run(&mut batch, self.limits(call)?);
         batch.clear();
-        for ((listed, key), reply) in keys.into_iter().zip(replies) {
+        for ((name, key), reply) in keys.into_iter().zip(replies) {
             let Reply::Item(item) = reply? else { continue };
-            let value = match self.is_cut(&listed.raw) {
-                true => name::take_apart(&item.value).map(|(_, value)| value),
-                false => Some(item.value),
-            };
-            let opened = self.open(key, &value.unwrap_or_default(), true);
-            if !tags::may_have_all(&opened, tags) {
-                continue;
+            let opened = self.open(key, &item.value, true);
+            if tags::may_have_all(&opened, tags) {
+                batch.push_at(server, name, Op::Delete(item.stamp));
+                doomed.push((name, matches!(opened, Opened::Value(_))));
             }
-            batch.push_at(server, &listed.raw, Op::Delete(item.stamp));
-            doomed.push((listed, matches!(opened, Opened::Value(_))));
         }
         let mut left = Vec::new();
-        for ((listed, counts), reply) in
+        for ((name, counts), reply) in
             doomed.into_iter().zip(self.fleet.run(&mut batch, self.limits(call)?))
         {
             match reply? {
-                Reply::Changed => left.push(listed),
+                Reply::Changed => left.push(name),
                 reply => *removed += u64::from(is_done(reply)? && counts),
             }
         }

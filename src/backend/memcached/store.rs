@@ -55,7 +55,7 @@ impl Store for Memcached {
     fn sealing(&self) -> Sealing {
         Sealing {
             ends: self.fleet.transport() == Transport::Binary,
-            step_ms: STEP.as_millis() as u64,
+            coarse: true,
             unsigned: true,
             plain: self.plain.then_some("plain memcached"),
         }

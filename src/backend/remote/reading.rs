@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How soon a caller asks again whether somebody else's load is done.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
+
 /// The work on one key that is read.
 pub(crate) struct Reading<'a, S: Store> {
     key: &'a str,

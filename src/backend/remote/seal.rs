@@ -14,9 +14,9 @@ use crate::error::Result;
 pub(crate) struct Sealing {
     /// When it ends.
     pub(crate) ends: bool,
-    /// How coarsely servers tell what an entry has left to live, in milliseconds. 0: to the
-    /// millisecond, and one that replaces another can keep its end.
-    pub(crate) step_ms: u64,
+    /// The same once it is replaced by one that is to end when it would have: what servers tell of
+    /// that is too coarse to be told them again and again.
+    pub(crate) coarse: bool,
     /// Numbers beyond those that are signed: servers add to them, and begin again at 0.
     pub(crate) unsigned: bool,
     /// Nothing at all: entries are stored as other programs would, and this is what the backend is

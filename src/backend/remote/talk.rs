@@ -54,6 +54,7 @@ pub(crate) fn missing() -> Error {
 pub(crate) struct Talk<'s, S: Store> {
     pub(crate) store: &'s S,
     pub(crate) batch: S::Batch,
+    /// When the jobs speak, and when the answers are there.
     pub(crate) now_ms: u64,
     round: u32,
     wanted: BTreeMap<Box<str>, Need>,
@@ -93,7 +94,7 @@ impl<'s, S: Store> Talk<'s, S> {
         Self {
             store,
             batch: store.batch(),
-            now_ms: wall_ms(),
+            now_ms: 0,
             round: 0,
             wanted: BTreeMap::new(),
             tags: HashMap::new(),
@@ -219,6 +220,7 @@ pub(crate) fn drive<S: Store, J: Job<S>>(
     replicas: bool,
 ) {
     let mut talk = Talk::new(store);
+    talk.now_ms = wall_ms();
     let mut open: Vec<&mut J> = jobs.iter_mut().collect();
     let mut ends = Vec::with_capacity(open.len());
     while !open.is_empty() {

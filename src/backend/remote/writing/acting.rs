@@ -157,7 +157,7 @@ impl<S: Store> Writing<'_, S> {
             // never end: from now on it is written down.
             (None, Some(_)) => Envelope::new(Entry::new("", CodecId::INT), self.write_id, now_ms),
         };
-        if sealing.step_ms > 0 && envelope.cap.is_none() {
+        if sealing.coarse && envelope.cap.is_none() {
             envelope.cap = left.map(|left| now_ms.saturating_add(left));
         }
         envelope.entry.value = sum.into();
