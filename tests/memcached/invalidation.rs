@@ -151,6 +151,28 @@ fn records_of_tags_outlive_what_has_them() {
     }
 }
 
+#[test]
+fn of_two_who_add_under_an_old_version_of_a_tag_one_wins() {
+    let server = MemcachedServer::start(&[]);
+    let [a, b, other] = [(); 3].map(|()| cache(server.url(), "add"));
+    for cache in [&a, &b] {
+        cache.entry("k").tag("t").set("v").unwrap();
+    }
+    for round in 0..500 {
+        other.invalidate_tags(["t"]).unwrap();
+        let start = std::sync::Barrier::new(2);
+        let add = |cache: &Cache| {
+            start.wait();
+            cache.entry("k").tag("t").add("v").unwrap()
+        };
+        let won = thread::scope(|scope| {
+            let first = scope.spawn(|| add(&a));
+            u8::from(add(&b)) + u8::from(first.join().unwrap())
+        });
+        assert_eq!(won, 1, "round {round}");
+    }
+}
+
 /// What the other process does, for the test below.
 #[test]
 #[ignore = "run by the test of two processes"]

@@ -20,19 +20,19 @@ use std::time::Duration;
 pub use builder::MemcachedBuilder;
 pub use ring::Distribution;
 
-use self::batch::{Batch, Mode, Op, Reply, Transport};
+use self::batch::Transport;
 use self::fleet::Fleet;
 use crate::backend::health::Health;
 use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::reading::Reading;
-use crate::backend::remote::talk::drive;
+use crate::backend::remote::talk::{drive, invalidate_tags};
 use crate::backend::remote::values::read_values;
 use crate::backend::remote::writing::write;
-use crate::backend::remote::{self, outcome_of_reads, outcome_of_writes, stored, tags};
+use crate::backend::remote::{self, outcome_of_reads, outcome_of_writes, tags};
 use crate::backend::{
     About, Ask, Backend, Call, Can, Name, Origin, Read, Removed, Scope, Want, Write, Wrote,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::pattern::Pattern;
 use crate::stats::BackendStats;
 
@@ -104,7 +104,7 @@ impl Memcached {
     /// A backend at this address with the settings in it.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an address that cannot be read. No I/O is done.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an address that cannot be read. No I/O is done.
     pub fn open(url: &str) -> Result<Self> {
         Self::builder(url).build()
     }
@@ -112,50 +112,6 @@ impl Memcached {
     fn limits(&self, call: Call) -> Result<Limits> {
         let until = remote::deadline(call, self.timeout)?;
         Ok(Limits { until, retry_late: self.retry_on_timeout })
-    }
-
-    fn invalidate_tags(&self, call: Call, tags: &[Name<'_>]) -> Result<Removed> {
-        let limits = self.limits(call)?;
-        let mut batch = Batch::new(self.fleet.clone());
-        let versions: Vec<u64> = tags.iter().map(|_| tags::fresh()).collect();
-        for (tag, version) in tags.iter().zip(&versions) {
-            // One that is missing has invalidated its entries already. What was sent once is not
-            // sent again: somebody may have set another version since.
-            let (mode, bytes) = (Mode::IfPresent, &tags::record(*version));
-            batch.push(&stored::tag(tag.as_str()), Op::Store { mode, bytes, until: 0 });
-            batch.not_again();
-        }
-        let mut full = Vec::new();
-        for ((tag, version), reply) in
-            tags.iter().zip(versions).zip(self.fleet.run(&mut batch, limits))
-        {
-            match reply? {
-                Reply::Done(_) => self.tags.note_life(tag.as_str(), version, None),
-                Reply::Refused(error) if error.kind() == ErrorKind::Full => full.push(*tag),
-                Reply::Refused(error) | Reply::Hangs(error) => return Err(error),
-                _ => self.tags.note_version(tag.as_str(), None),
-            }
-        }
-        self.forget_tags(limits, &full)?;
-        Ok(Removed::default())
-    }
-
-    /// A server without room for a new version still removes the old one.
-    fn forget_tags(&self, limits: Limits, tags: &[Name<'_>]) -> Result<()> {
-        let mut batch = Batch::new(self.fleet.clone());
-        for tag in tags {
-            batch.push(&stored::tag(tag.as_str()), Op::Delete(None));
-            self.tags.note_version(tag.as_str(), None);
-        }
-        if tags.is_empty() {
-            return Ok(());
-        }
-        for reply in self.fleet.run(&mut batch, limits) {
-            if let Reply::Refused(error) | Reply::Hangs(error) = reply? {
-                return Err(error);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -204,7 +160,7 @@ impl Backend for Memcached {
         }
         match what {
             Scope::Keys(pattern) => self.remove_keys(call, pattern),
-            Scope::AnyTag(tags) => self.invalidate_tags(call, tags),
+            Scope::AnyTag(tags) => invalidate_tags(self, self.limits(call)?, tags),
             Scope::AllTags(tags) => self.remove_with_all(call, tags),
         }
     }

@@ -20,8 +20,8 @@ use crate::backend::envelope::Opened;
 use crate::backend::remote::net;
 use crate::backend::remote::node::Link;
 use crate::backend::remote::store::Store;
-use crate::backend::remote::{stored, tags};
-use crate::backend::{Backend, Call, Name, Read, Removed, Want};
+use crate::backend::remote::{live, stored, tags};
+use crate::backend::{Call, Name, Removed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
 
@@ -204,30 +204,13 @@ impl Memcached {
                 Ok(())
             })?;
             for keys in keys.chunks(LOOKS) {
-                let live = self.live(call, keys)?;
+                let live = live(self, call, keys.iter().map(String::as_str))?;
                 if !live.is_empty() && page(&live).is_break() {
                     return Ok(());
                 }
             }
         }
         Ok(())
-    }
-
-    /// Those of the keys that have entries.
-    fn live<'k>(&self, call: Call, keys: &'k [String]) -> Result<Vec<&'k str>> {
-        let names: Vec<Name<'_>> = keys.iter().map(|key| Name::new(key, 0)).collect();
-        let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
-        let want = Want { head_only: true, quiet: true, ..Want::VALUE };
-        self.read(call, &names, &want, &mut out)?;
-        let mut live = Vec::with_capacity(keys.len());
-        for (key, read) in keys.iter().zip(out) {
-            match read {
-                Read::Hit(found) if !found.stale => live.push(key.as_str()),
-                Read::Failed(error) => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(live)
     }
 
     pub(super) fn remove_keys(&self, call: Call, what: &Pattern) -> Result<Removed> {

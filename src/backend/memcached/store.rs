@@ -104,6 +104,14 @@ impl Store for Memcached {
         Ok(item(answers)?.and_then(|item| tags::version(&item.value)))
     }
 
+    fn renew_tag(&self, batch: &mut Batch, name: &str, record: &[u8]) {
+        batch.push(name, Op::Store { mode: Mode::IfPresent, bytes: record, until: 0 });
+    }
+
+    fn hear_renewed(&self, answers: &mut Answers<'_, Reply>) -> Result<bool> {
+        Ok(matches!(reply(answers)?, Reply::Done(_)))
+    }
+
     fn ask_values(&self, batch: &mut Batch, keys: &[Name<'_>]) {
         let op = if keys.len() == 1 { Op::Get { more: false } } else { Op::Quiet };
         for key in keys {

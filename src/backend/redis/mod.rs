@@ -21,25 +21,22 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Value;
-
 pub use builder::RedisBuilder;
 
-use self::batch::Batch;
 use self::guard::Guard;
 use self::repeat::Repeats;
 use self::topology::Topology;
 use crate::backend::health::Health;
 use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::reading::Reading;
-use crate::backend::remote::talk::drive;
+use crate::backend::remote::talk::{drive, invalidate_tags};
 use crate::backend::remote::values::read_values;
 use crate::backend::remote::writing::write;
 use crate::backend::remote::{self, in_turns, outcome_of_reads, outcome_of_writes, stored, tags};
 use crate::backend::{
     About, Backend, Call, Can, Name, Origin, Read, Removed, Scope, Want, Write, Wrote,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::pattern::Pattern;
 use crate::stats::BackendStats;
 
@@ -110,7 +107,7 @@ impl Redis {
     /// A backend at this address with the settings in it.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an address that cannot be read. No I/O is done.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an address that cannot be read. No I/O is done.
     pub fn open(url: &str) -> Result<Self> {
         Self::builder(url).build()
     }
@@ -146,54 +143,6 @@ impl Redis {
             keys.iter().zip(out).map(|(name, out)| Reading::new(self, *name, want, out)).collect();
         let replicas = self.replica_reads && plain && want.slide.is_none();
         drive(self, limits, &mut jobs, replicas);
-        Ok(())
-    }
-
-    fn invalidate_tags(&self, call: Call, tags: &[Name<'_>]) -> Result<Removed> {
-        let limits = self.limits(call)?;
-        let mut batch = Batch::new(self.topology.is_cluster());
-        let versions: Vec<u64> = tags.iter().map(|_| tags::fresh()).collect();
-        for (tag, version) in tags.iter().zip(&versions) {
-            let name = stored::tag(tag.as_str());
-            // One that is missing has invalidated its entries already. What was sent once is not
-            // sent again: somebody may have set another version since.
-            let words: [&[u8]; 5] =
-                [b"SET", name.as_bytes(), &tags::record(*version), b"XX", b"KEEPTTL"];
-            batch.push_once(&name, &words);
-        }
-        let mut full = Vec::new();
-        for ((tag, version), reply) in
-            tags.iter().zip(versions).zip(self.topology.run(&mut batch, limits, false))
-        {
-            match reply? {
-                Value::Okay => self.tags.note_renewed(tag.as_str(), version),
-                Value::ServerError(error) => match wire::refusal(&error) {
-                    error if error.kind() == ErrorKind::Full => full.push(tag.as_str()),
-                    error => return Err(error),
-                },
-                _ => self.tags.note_version(tag.as_str(), None),
-            }
-        }
-        self.forget_tags(limits, &full)?;
-        Ok(Removed::default())
-    }
-
-    /// A server without room for a new version still removes the old one.
-    fn forget_tags(&self, limits: Limits, tags: &[&str]) -> Result<()> {
-        let mut batch = Batch::new(self.topology.is_cluster());
-        for tag in tags {
-            let name = stored::tag(tag);
-            batch.push(&name, &[b"UNLINK", name.as_bytes()]);
-            self.tags.note_version(tag, None);
-        }
-        if tags.is_empty() {
-            return Ok(());
-        }
-        for reply in self.topology.run(&mut batch, limits, false) {
-            if let Value::ServerError(error) = reply? {
-                return Err(wire::refusal(&error));
-            }
-        }
         Ok(())
     }
 }
@@ -249,7 +198,7 @@ impl Backend for Redis {
         }
         match what {
             Scope::Keys(pattern) => self.remove_keys(call, pattern),
-            Scope::AnyTag(tags) => self.invalidate_tags(call, tags),
+            Scope::AnyTag(tags) => invalidate_tags(self, self.limits(call)?, tags),
             Scope::AllTags(tags) => self.remove_with_all(call, tags),
         }
     }

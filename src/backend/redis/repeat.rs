@@ -16,6 +16,7 @@ use redis::Value;
 use super::batch::Batch;
 use super::{Redis, wire};
 use crate::backend::remote::store::Store;
+use crate::backend::remote::talk::invalidate_tags;
 use crate::backend::{Call, Change, Name, Scope, Write};
 use crate::error::Result;
 use crate::pattern::Pattern;
@@ -149,7 +150,9 @@ impl Redis {
         let some: Vec<What> = left.drain(..keys.max(1)).collect();
         let done = match &some[..] {
             [What::Keys(pattern)] => self.remove_keys(call, pattern).map(drop),
-            [What::Tags(tags)] => self.invalidate_tags(call, &names(tags, 0)).map(drop),
+            [What::Tags(tags)] => {
+                invalidate_tags(self, self.limits(call)?, &names(tags, 0)).map(drop)
+            }
             [What::AllTags(tags, space)] => {
                 self.remove_with_all(call, &names(tags, *space)).map(drop)
             }

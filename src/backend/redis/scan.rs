@@ -18,8 +18,8 @@ use super::{Redis, script, slot};
 use crate::backend::envelope;
 use crate::backend::envelope::Opened;
 use crate::backend::remote::stamp::{head, is_of_value};
-use crate::backend::remote::{stored, tags};
-use crate::backend::{Backend, Call, Name, Read, Removed, Want};
+use crate::backend::remote::{live, stored, tags};
+use crate::backend::{Call, Name, Removed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
 
@@ -304,22 +304,7 @@ struct Lister<'a> {
 impl Visitor for Lister<'_> {
     fn page<'n>(&mut self, names: &'n [String]) -> Result<ControlFlow<(), Doomed<'n>>> {
         let keys = names.iter().filter_map(|name| self.redis.key_of(name));
-        let keys: Vec<&str> = keys.filter(|key| self.what.matches(key)).collect();
-        if keys.is_empty() {
-            return Ok(ControlFlow::Continue(Doomed::default()));
-        }
-        let names: Vec<Name<'_>> = keys.iter().map(|key| Name::new(key, 0)).collect();
-        let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
-        let want = Want { head_only: true, quiet: true, ..Want::VALUE };
-        self.redis.read(self.call, &names, &want, &mut out)?;
-        let mut live = Vec::with_capacity(keys.len());
-        for (key, read) in keys.into_iter().zip(out) {
-            match read {
-                Read::Hit(found) if !found.stale => live.push(key),
-                Read::Failed(error) => return Err(error),
-                _ => {}
-            }
-        }
+        let live = live(self.redis, self.call, keys.filter(|key| self.what.matches(key)))?;
         let flow = if live.is_empty() { ControlFlow::Continue(()) } else { (self.page)(&live) };
         Ok(match flow {
             ControlFlow::Continue(()) => ControlFlow::Continue(Doomed::default()),

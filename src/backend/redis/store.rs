@@ -107,6 +107,14 @@ impl Store for Redis {
         })
     }
 
+    fn renew_tag(&self, batch: &mut Batch, name: &str, record: &[u8]) {
+        batch.push_once(name, &[b"SET", name.as_bytes(), record, b"XX", b"KEEPTTL"]);
+    }
+
+    fn hear_renewed(&self, answers: &mut Answers<'_, Value>) -> Result<bool> {
+        Ok(matches!(value(answers)?, Value::Okay))
+    }
+
     fn ask_values(&self, batch: &mut Batch, keys: &[Name<'_>]) {
         if let [key] = keys {
             let name = self.name_of(key.as_str());

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use twox_hash::XxHash3_64;
 
-use crate::backend::{Call, Read, Write, Wrote};
+use crate::backend::{Backend, Call, Name, Read, Want, Write, Wrote};
 use crate::error::{Error, Result};
 
 /// When a call ends.
@@ -47,6 +47,27 @@ pub(crate) fn share(call: Call, servers: usize) -> Call {
         Ok(Some(left)) => Call::Within(left / u32::try_from(servers).unwrap_or(u32::MAX)).armed(),
         _ => call,
     }
+}
+
+/// Those of the keys that have entries.
+pub(crate) fn live<'k, B: Backend>(
+    backend: &B,
+    call: Call,
+    keys: impl IntoIterator<Item = &'k str>,
+) -> Result<Vec<&'k str>> {
+    let names: Vec<Name<'_>> = keys.into_iter().map(|key| Name::new(key, 0)).collect();
+    let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
+    let want = Want { head_only: true, quiet: true, ..Want::VALUE };
+    backend.read(call, &names, &want, &mut out)?;
+    let mut live = Vec::with_capacity(names.len());
+    for (name, read) in names.into_iter().zip(out) {
+        match read {
+            Read::Hit(found) if !found.stale => live.push(name.as_str()),
+            Read::Failed(error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(live)
 }
 
 /// Hands out writes so that no two of a turn are to one key.

@@ -68,6 +68,12 @@ pub(crate) trait Store: Sized {
     fn ask_tag(&self, batch: &mut Self::Batch, name: &str, need: Need);
     fn hear_tag(&self, need: Need, answers: &mut Answers<'_, Self::Reply>) -> Result<Option<u64>>;
 
+    /// Gives a tag's record another version, if there is one. It is sent once only: somebody may have
+    /// given it another one since.
+    fn renew_tag(&self, batch: &mut Self::Batch, name: &str, record: &[u8]);
+    /// Whether there was one.
+    fn hear_renewed(&self, answers: &mut Answers<'_, Self::Reply>) -> Result<bool>;
+
     /// Asks for values and nothing else.
     fn ask_values(&self, batch: &mut Self::Batch, keys: &[Name<'_>]);
     /// Hands out the values of so many keys, in order.

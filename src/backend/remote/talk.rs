@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use std::vec;
 
 use super::exchange::Limits;
-use super::store::Store;
+use super::store::{Becomes, Expect, Store};
 use super::{stored, tags, wall_ms};
+use crate::backend::{Name, Removed};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The work on one key.
@@ -207,6 +208,42 @@ impl<'s, S: Store> Talk<'s, S> {
             (version, _) => memory.note_version(tag, version),
         }
     }
+}
+
+/// Invalidates tags: one command each. A tag without a record has invalidated its entries already.
+pub(crate) fn invalidate_tags<S: Store>(
+    store: &S,
+    limits: Limits,
+    tags: &[Name<'_>],
+) -> Result<Removed> {
+    let mut batch = store.batch();
+    let versions: Vec<u64> = tags.iter().map(|_| tags::fresh()).collect();
+    for (tag, version) in tags.iter().zip(&versions) {
+        store.renew_tag(&mut batch, &stored::tag(tag.as_str()), &tags::record(*version));
+    }
+    let mut replies = store.run(&mut batch, limits, false).into_iter();
+    S::clear(&mut batch);
+    for (tag, version) in tags.iter().zip(versions) {
+        match store.hear_renewed(&mut Answers { replies: &mut replies, left: 1 }) {
+            Ok(true) => store.memory().note_renewed(tag.as_str(), version),
+            Ok(false) => store.memory().note_version(tag.as_str(), None),
+            // A server without room for a new version still removes the old one.
+            Err(error) if error.kind() == ErrorKind::Full => {
+                let name = stored::tag(tag.as_str());
+                store.swap(&mut batch, &name, Expect::Any, Becomes::Gone);
+                store.memory().note_version(tag.as_str(), None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let left = S::length(&batch);
+    if left > 0 {
+        let mut replies = store.run(&mut batch, limits, false).into_iter();
+        for _ in 0..left {
+            store.hear_swap("", &mut Answers { replies: &mut replies, left: 1 })?;
+        }
+    }
+    Ok(Removed::default())
 }
 
 /// A job that is not done after so many round trips meets somebody who is always faster.
