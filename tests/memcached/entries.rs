@@ -237,9 +237,12 @@ fn a_sliding_reader_gives_newer_entries_no_longer_life() {
                     mine.entry(key).sliding(day).get::<String>().unwrap();
                 }
             });
-            for n in 0..20 {
-                theirs.entry(key).ttl(life).set(&format!("{n}")).unwrap();
+            for n in 0..8u64 {
+                theirs.entry(key).ttl(day * 2).set(&format!("{n}")).unwrap();
+                // Time enough to be slid once, and to be about to be slid again.
+                thread::sleep(Duration::from_micros(n * 97 % 500));
             }
+            theirs.entry(key).ttl(life).set("the last").unwrap();
             running.store(false, Ordering::Relaxed);
         });
     }
