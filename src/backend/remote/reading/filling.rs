@@ -1,0 +1,159 @@
+//! The right to fill a key: asked for, kept, and the versions of tags it is given under.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Reading, State};
+use crate::backend::envelope::Opened;
+use crate::backend::remote::lies::Lies;
+use crate::backend::remote::seal::millis;
+use crate::backend::remote::store::{Store, Swapped};
+use crate::backend::remote::talk::{Answers, Talk};
+use crate::backend::{Ask, Cause, Grant, Lease, Read, TagVersion, Tags};
+use crate::error::{ErrorKind, Result};
+
+/// How soon a caller asks again whether somebody else's load is done.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+impl<'a, S: Store> Reading<'a, S> {
+    pub(super) fn lease_tags(&self) -> &'a Tags {
+        match self.want.lease {
+            Ask::Own { tags, .. } | Ask::Take { tags, .. } | Ask::Renew { tags, .. } => tags,
+            Ask::No | Ask::Watch { .. } => const { &Tags::NONE },
+        }
+    }
+
+    pub(super) fn hold_ms(&self) -> u64 {
+        match self.want.lease {
+            Ask::Own { hold, .. } | Ask::Take { hold, .. } | Ask::Renew { hold, .. } => {
+                millis(hold)
+            }
+            Ask::No | Ask::Watch { .. } => 1,
+        }
+    }
+
+    /// Asks for the versions of the tags a load will carry, before its loader runs.
+    pub(super) fn ask_lease_tags(&self, talk: &mut Talk<'_, S>) {
+        for tag in self.lease_tags().iter() {
+            match talk.store.memory().version(tag, Some(Duration::ZERO)) {
+                Some(_) => talk.want_tag(tag),
+                None => talk.make_tag(tag, Some(Duration::ZERO)),
+            }
+        }
+    }
+
+    /// The versions of the load's tags: `None` if a record has to be made first.
+    pub(super) fn lease_versions(&self, talk: &Talk<'_, S>) -> Result<Option<Arc<[TagVersion]>>> {
+        let mut seen = Vec::with_capacity(self.lease_tags().len());
+        let before = match self.want.lease {
+            Ask::Renew { lease, .. } => lease.seen.as_deref().unwrap_or_default(),
+            _ => &[],
+        };
+        for tag in self.lease_tags().iter() {
+            // What was read before the loader began judges it.
+            let known = before.iter().find(|(seen, _)| &**seen == tag).map(|(_, version)| *version);
+            let version = match known {
+                Some(version) => Some(version),
+                None => talk.tag_now(tag)?,
+            };
+            match version {
+                Some(version) => seen.push((tag.into(), version)),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(seen.into()))
+    }
+
+    pub(super) fn lease(&self, talk: &Talk<'_, S>, id: u128, seen: Arc<[TagVersion]>) -> Grant {
+        let mut lease = Lease::new(talk.store.origin(), id);
+        lease.seen = Some(seen);
+        Grant::Granted(Box::new(lease))
+    }
+
+    pub(super) fn somebody_loads(&mut self) -> bool {
+        let grant = match self.want.lease {
+            Ask::Own { .. } | Ask::Take { .. } => Grant::Busy { ask_again_in: ASK_AGAIN },
+            _ => Grant::None,
+        };
+        self.miss(Cause::Absent, grant)
+    }
+
+    pub(super) fn hear_acquire(
+        &mut self,
+        talk: &mut Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
+    ) -> Result<bool> {
+        let swapped = match talk.store.hear_swap(self.key, answers) {
+            Err(error) if error.kind() == ErrorKind::WrongType => {
+                return Ok(self.miss(Cause::Undecodable, Grant::None));
+            }
+            swapped => swapped?,
+        };
+        Ok(match swapped {
+            Swapped::Done(seen) => match S::id_stored(Some(self.token), seen.as_ref()) {
+                Some(id) => self.acquired(talk, id),
+                None => self.go(State::Abandon(None, Ok(()))),
+            },
+            Swapped::There(lies) if matches!(lies.opened, Opened::Placeholder(_)) => {
+                self.somebody_loads()
+            }
+            Swapped::There(_) | Swapped::Other => self.go(State::Look),
+            Swapped::Nothing => self.go(State::Acquire(None)),
+        })
+    }
+
+    /// The placeholder is ours: the load may begin once its tags have versions.
+    pub(super) fn acquired(&mut self, talk: &Talk<'_, S>, id: u128) -> bool {
+        match self.lease_versions(talk) {
+            Ok(Some(seen)) => {
+                let grant = self.lease(talk, id, seen);
+                self.miss(self.cause, grant)
+            }
+            Ok(None) => self.go(State::MakeTags(id)),
+            Err(error) => self.go(State::Abandon(Some(id), Err(error))),
+        }
+    }
+
+    pub(super) fn hear_guard(
+        &mut self,
+        lies: Lies<S::Seen>,
+        talk: &mut Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
+    ) -> Result<bool> {
+        let won = matches!(talk.store.hear_swap(self.key, answers)?, Swapped::Done(_));
+        let grant = match (won, S::id_of(&lies)) {
+            (true, Some(id)) => match self.lease_versions(talk)? {
+                Some(seen) => self.lease(talk, id, seen),
+                // A record was lost since it was remembered.
+                None => Grant::None,
+            },
+            (true, None) => Grant::None,
+            (false, _) => Grant::Busy { ask_again_in: ASK_AGAIN },
+        };
+        let unused = won && matches!(grant, Grant::None);
+        let found = self.hit(talk, lies, true, grant);
+        *self.out = Read::Hit(found);
+        Ok(if unused { self.go(State::Unguard) } else { self.finish_as_is() })
+    }
+
+    pub(super) fn hear_renew(
+        &mut self,
+        talk: &mut Talk<'_, S>,
+        answers: &mut Answers<'_, S::Reply>,
+    ) -> Result<bool> {
+        let Ask::Renew { lease, .. } = self.want.lease else {
+            return Ok(self.miss(Cause::Absent, Grant::None));
+        };
+        let held = match talk.store.hear_swap(self.key, answers)? {
+            Swapped::Done(seen) => Some(S::id_stored(Some(lease.id), seen.as_ref())),
+            _ => None,
+        };
+        let grant = match (self.lease_versions(talk)?, held) {
+            (Some(seen), Some(id)) if lease.origin == talk.store.origin() => {
+                self.lease(talk, id.unwrap_or(lease.id), seen)
+            }
+            _ => Grant::None,
+        };
+        Ok(self.miss(Cause::Absent, grant))
+    }
+}
