@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Instant;
 
-use crate::backend::Entry;
-use crate::sync::{Condvar, Mutex, ThreadId, current, wait_until};
+use crate::backend::{Entry, Life};
+use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, current, wait_until};
 
 const SHARDS: usize = 16;
+
+type Shard = HashMap<Box<str>, Arc<Flight>>;
 
 /// The loads under way, by full key.
 #[derive(Debug)]
 pub(crate) struct Flights {
-    shards: [Mutex<HashMap<Box<str>, Arc<Flight>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     /// How many there are: mostly none, and then nobody looks further.
     count: AtomicUsize,
@@ -23,7 +25,7 @@ pub(crate) struct Flights {
 /// A load under way.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    leader: ThreadId,
+    runner: Mutex<Runner>,
     /// Who comes from now on may come after an invalidation that the fill does not know of.
     closed: AtomicBool,
     /// This process changed or invalidated the key since the load began.
@@ -32,11 +34,22 @@ pub(crate) struct Flight {
     landing: Condvar,
 }
 
+/// Who runs the loader.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Runner {
+    /// This thread.
+    Thread(ThreadId),
+    /// A thread that is on its way: somebody waits for it.
+    Soon,
+    /// Nobody yet, and nobody waits: who needs the value now begins another load.
+    Whenever,
+}
+
 /// How a load ended, for those who joined it.
 #[derive(Clone, Debug)]
 pub(crate) enum Landing {
     /// The value was stored, or the backend is down and there is no better one.
-    Value(Entry),
+    Value(Entry, Life),
     /// Nothing to share: overtaken, skipped, or the leader found what others can read themselves.
     Again,
     /// The loader failed.
@@ -44,8 +57,8 @@ pub(crate) enum Landing {
 }
 
 /// Whether a caller leads the load of a key.
-pub(crate) enum Role<'a> {
-    Leads(Leader<'a>),
+pub(crate) enum Role {
+    Leads(Leader),
     /// Another thread does, and its value may be shared.
     Joins(Arc<Flight>),
     /// Another thread does, and is storing already: wait for it, and look.
@@ -55,9 +68,10 @@ pub(crate) enum Role<'a> {
 }
 
 /// The leader's side. Dropped on the way, by a panic say, it sends those who joined to try again.
-pub(crate) struct Leader<'a> {
-    flights: &'a Flights,
-    key: &'a str,
+#[derive(Debug)]
+pub(crate) struct Leader {
+    flights: Arc<Flights>,
+    key: Box<str>,
     flight: Arc<Flight>,
 }
 
@@ -67,37 +81,41 @@ impl Flights {
         Self { shards, hasher: RandomState::new(), count: AtomicUsize::new(0) }
     }
 
-    fn shard(&self, key: &str) -> &Mutex<HashMap<Box<str>, Arc<Flight>>> {
-        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
+        self.shards[self.hasher.hash_one(key) as usize % SHARDS].lock()
     }
 
-    /// Joins the load of a key, or begins one.
-    pub(crate) fn enter<'a>(&'a self, key: &'a str) -> Role<'a> {
-        let mut flights = self.shard(key).lock();
+    /// Joins the load of a key, or begins one. One that waits for a thread is not waited for.
+    pub(crate) fn enter(self: &Arc<Self>, key: &str) -> Role {
+        let mut flights = self.shard(key);
         if let Some(flight) = flights.get(key) {
-            return match flight.closed.load(SeqCst) {
-                _ if flight.leader == current().id() => Role::Reenters,
-                true => Role::Waits(flight.clone()),
-                false => Role::Joins(flight.clone()),
-            };
+            let runner = *flight.runner.lock();
+            match runner {
+                Runner::Thread(thread) if thread == current().id() => return Role::Reenters,
+                Runner::Whenever => {}
+                _ if flight.closed.load(SeqCst) => return Role::Waits(flight.clone()),
+                _ => return Role::Joins(flight.clone()),
+            }
         }
         let flight = Arc::new(Flight {
-            leader: current().id(),
+            runner: Mutex::new(Runner::Thread(current().id())),
             closed: AtomicBool::new(false),
             overtaken: AtomicBool::new(false),
             landed: Mutex::new(None),
             landing: Condvar::new(),
         });
-        flights.insert(key.into(), flight.clone());
-        self.count.fetch_add(1, SeqCst);
-        Role::Leads(Leader { flights: self, key, flight })
+        match flights.insert(key.into(), flight.clone()) {
+            None => _ = self.count.fetch_add(1, SeqCst),
+            Some(instead_of) => instead_of.end(Landing::Again),
+        }
+        Role::Leads(Leader { flights: self.clone(), key: key.into(), flight })
     }
 
     /// This process is about to change a key: what is being loaded for it is old.
     #[inline]
     pub(crate) fn overtake(&self, key: &str) {
         if self.count.load(SeqCst) > 0
-            && let Some(flight) = self.shard(key).lock().get(key)
+            && let Some(flight) = self.shard(key).get(key)
         {
             flight.overtaken.store(true, SeqCst);
         }
@@ -115,6 +133,12 @@ impl Flights {
 }
 
 impl Flight {
+    /// Tells all who wait, unless they were told.
+    fn end(&self, landing: Landing) {
+        self.landed.lock().get_or_insert(landing);
+        self.landing.notify_all();
+    }
+
     /// Waits for the end of the load; `None` if the deadline comes first.
     pub(crate) fn wait(&self, deadline: Instant) -> Option<Landing> {
         let mut landed = self.landed.lock();
@@ -131,10 +155,30 @@ impl Flight {
     }
 }
 
-impl Leader<'_> {
+impl Leader {
+    /// Leaves the load to the thread that [starts](Self::start) it.
+    pub(crate) fn hand_over(&self, runner: Runner) {
+        let _flights = self.flights.shard(&self.key);
+        *self.flight.runner.lock() = runner;
+    }
+
+    /// The calling thread takes the load over, unless a caller who would not wait has begun another.
+    pub(crate) fn start(&self) -> bool {
+        let flights = self.flights.shard(&self.key);
+        let ours = self.is_in(&flights);
+        if ours {
+            *self.flight.runner.lock() = Runner::Thread(current().id());
+        }
+        ours
+    }
+
+    fn is_in(&self, flights: &Shard) -> bool {
+        flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
+    }
+
     /// Lets nobody else share the value; before a fill is sent.
     pub(crate) fn close(&self) {
-        let _flights = self.flights.shard(self.key).lock();
+        let _flights = self.flights.shard(&self.key);
         self.flight.closed.store(true, SeqCst);
     }
 
@@ -143,18 +187,21 @@ impl Leader<'_> {
         self.flight.overtaken.load(SeqCst)
     }
 
-    /// Ends the load.
+    /// Ends the load. Those who wait are told once nobody finds it under way any more.
     pub(crate) fn land(self, landing: Landing) {
         let landing = if self.is_overtaken() { Landing::Again } else { landing };
         self.flight.landed.lock().get_or_insert(landing);
     }
 }
 
-impl Drop for Leader<'_> {
+impl Drop for Leader {
     fn drop(&mut self) {
-        self.flights.shard(self.key).lock().remove(self.key);
-        self.flights.count.fetch_sub(1, SeqCst);
-        self.flight.landed.lock().get_or_insert(Landing::Again);
-        self.flight.landing.notify_all();
+        let mut flights = self.flights.shard(&self.key);
+        if self.is_in(&flights) {
+            flights.remove(&self.key);
+            self.flights.count.fetch_sub(1, SeqCst);
+        }
+        drop(flights);
+        self.flight.end(Landing::Again);
     }
 }

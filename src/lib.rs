@@ -27,6 +27,8 @@
 //! [`Memory`] keeps entries in this process, `Redis` on a server, behind sentinels or in a cluster,
 //! `Memcached` on one server or many. A backend of your own needs five methods; see [`backend`].
 //!
+//! [Choosing a policy](choosing_a_policy) tells how long entries should live and when to refresh them.
+//!
 //! # Features
 //!
 //! | feature | what it adds |
@@ -40,6 +42,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+mod args;
 pub mod backend;
 mod cache;
 mod clock;
@@ -51,6 +54,8 @@ mod fuzzy;
 mod key;
 mod number;
 mod pattern;
+mod pool;
+mod random;
 #[cfg(all(test, shuttle))]
 mod schedules;
 mod stats;
@@ -66,7 +71,10 @@ pub use backend::redis::{Redis, RedisBuilder};
 #[cfg(all(feature = "tls", any(feature = "redis", feature = "memcached")))]
 pub use backend::remote::tls::TlsSettings;
 pub use backend::{Backend, Cause, Health, Removed, Tags, Token};
-pub use cache::{Cache, CacheBuilder, DryRun, EntryRef, Hit, Load, Loaded, Lookup, Ttl, Typed};
+pub use cache::{
+    Begun, Cache, CacheBuilder, DryRun, Entries, EntryRef, Freshness, Hit, Load, Loaded, Loader,
+    Lock, LockGuard, Lookup, Slot, Ttl, Typed,
+};
 #[cfg(feature = "fuzzy")]
 pub use cache::{Match, Search};
 pub use clock::{Clock, ManualClock};
@@ -81,6 +89,9 @@ pub use key::MAX_KEY;
 pub use pattern::Pattern;
 pub use stats::{BackendStats, Misses, Stats};
 pub use tag::{And, Either, MAX_TAGS};
+
+#[doc = include_str!("../docs/choosing-a-policy.md")]
+pub mod choosing_a_policy {}
 
 /// Keeps the tour in the README true.
 #[cfg(all(doctest, feature = "fuzzy", feature = "redis", feature = "memcached"))]

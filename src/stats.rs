@@ -42,6 +42,13 @@ pub struct Stats {
     pub load_errors: u64,
     /// Calls that shared another thread's load.
     pub coalesced: u64,
+    /// Loads answered with the older value: a stale one while somebody else loads, or any because
+    /// the loader failed.
+    pub stale: u64,
+    /// Refreshes left to a thread of the cache.
+    pub refreshes: u64,
+    /// Those for which there was no room.
+    pub refreshes_dropped: u64,
     /// Loads that an invalidation or a write overtook: their values were not stored.
     pub overtaken: u64,
     /// Calls that the backend failed.
@@ -145,6 +152,9 @@ pub(crate) enum Count {
     Load,
     LoadError,
     Coalesced,
+    Stale,
+    Refresh,
+    RefreshDropped,
     Overtaken,
     Failure,
 }
@@ -224,6 +234,9 @@ impl Counters {
             loads: self.sum(Count::Load),
             load_errors: self.sum(Count::LoadError),
             coalesced: self.sum(Count::Coalesced),
+            stale: self.sum(Count::Stale),
+            refreshes: self.sum(Count::Refresh),
+            refreshes_dropped: self.sum(Count::RefreshDropped),
             overtaken: self.sum(Count::Overtaken),
             failures: self.sum(Count::Failure),
             backend,

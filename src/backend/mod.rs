@@ -115,7 +115,7 @@ pub use crate::value::Value;
 pub use about::{About, Call, Can};
 pub use entry::{CodecId, Entry, Life, Packing};
 pub use health::Health;
-pub use read::{Ask, Cause, Found, Grant, More, Read, Want};
+pub use read::{Ask, Cause, Found, Grant, More, Over, Read, Want};
 pub use token::{Lease, Origin, TagVersion, Token};
 pub use write::{Change, NotDone, Removed, Scope, When, Write, Wrote};
 

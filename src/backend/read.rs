@@ -66,8 +66,8 @@ pub enum Ask<'a> {
     Own {
         /// How long others are to wait for the fill.
         hold: Duration,
-        /// Also when a stale value is there.
-        stale_too: bool,
+        /// What may be there all the same.
+        over: Over,
         /// The tags the fill will carry.
         tags: &'a Tags,
     },
@@ -87,6 +87,24 @@ pub enum Ask<'a> {
         /// The tags the fill will carry, old and new.
         tags: &'a Tags,
     },
+}
+
+/// What may be there when a right is asked for.
+///
+/// A value stays until it is replaced by the fill: who does not get the right uses it meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Over {
+    /// Nothing: a value, stale or not, is the answer, and no right is given.
+    #[default]
+    Nothing,
+    /// A stale value, to be refreshed.
+    Stale,
+    /// Any value, to be refreshed early.
+    Fresh,
+    /// As [`Stale`](Self::Stale), and the right of this [holder](Grant::Busy), who is taken for dead.
+    /// Backends whose rights end by a clock of their own need not heed it.
+    Dead(u64),
 }
 
 /// The answer for one key.
@@ -149,6 +167,8 @@ pub enum Grant {
     Busy {
         /// A good time to ask again.
         ask_again_in: Duration,
+        /// Who: the same until the right is renewed or goes to another.
+        by: u64,
     },
 }
 

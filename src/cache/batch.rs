@@ -3,15 +3,17 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::core::Core;
 use super::look::reading;
+use super::policy::Policy;
 use super::{Cache, Lookup, View};
-use crate::backend::{Cause, Change, Grant, Read, Tags, Want, When, Write, Wrote};
+use crate::backend::{Cause, Change, Grant, Name, Read, Tags, Want, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Names;
 use crate::stats::Count;
 
 impl View {
-    fn names<S: AsRef<str>>(&self, keys: impl IntoIterator<Item = S>) -> Result<Names> {
+    pub(super) fn names<S: AsRef<str>>(&self, keys: impl IntoIterator<Item = S>) -> Result<Names> {
         Names::new(&self.prefix, keys, ErrorKind::InvalidKey)
     }
 
@@ -26,20 +28,48 @@ impl View {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let names = names.to_vec();
+        let reads = self.core.read_many(&self.policy, &names.to_vec(), want)?;
+        Ok(reads.into_iter().map(|mut read| answer(&mut read)).collect())
+    }
+}
+
+impl Core {
+    /// Reads many entries, stale ones included. An outage is a miss of each key it concerns.
+    pub(super) fn read_many(
+        &self,
+        policy: &Policy,
+        names: &[Name<'_>],
+        want: &Want<'_>,
+    ) -> Result<Vec<Read>> {
         let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
-        let done = self.core.backend.read(self.policy.call(), &names, want, &mut out);
+        let done = self.backend.read(policy.call(), names, want, &mut out);
         if done.is_err() {
             // An outage of all is one failure.
             let down = || Read::Miss(Cause::Down, Grant::None);
-            self.core.answered(&self.policy, done, &mut down())?;
-            return Ok(names.iter().map(|_| answer(&mut down())).collect());
+            self.answered(policy, done, &mut down())?;
+            return Ok(names.iter().map(|_| down()).collect());
         }
-        let answers = out.into_iter().map(|mut read| {
-            self.core.answered(&self.policy, Ok(()), &mut read)?;
-            Ok(answer(&mut read))
-        });
-        answers.collect()
+        for read in &mut out {
+            self.answered(policy, Ok(()), read)?;
+        }
+        Ok(out)
+    }
+
+    /// Makes many changes: an answer each. Without any, no I/O.
+    pub(super) fn write_many(
+        &self,
+        policy: &Policy,
+        writes: &mut [Write<'_>],
+    ) -> Result<Vec<Result<Wrote>>> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let overtaking = writes.iter().filter(|write| !matches!(write.when, When::Lease(_)));
+        overtaking.for_each(|write| self.flights.overtake(write.key.as_str()));
+        let mut out: Vec<Wrote> = writes.iter().map(|_| Wrote::Unanswered).collect();
+        let done = self.backend.write(policy.call(), writes, &mut out);
+        done.inspect_err(|error| self.note(error))?;
+        Ok(out.into_iter().map(|wrote| self.wrote(Ok(()), wrote)).collect())
     }
 }
 
@@ -122,22 +152,15 @@ impl Cache {
                 }
             }
         }
-        if !writes.is_empty() {
-            let mut out: Vec<Wrote> = writes.iter().map(|_| Wrote::Unanswered).collect();
-            writes.iter().for_each(|write| core.flights.overtake(write.key.as_str()));
-            let done = core.backend.write(policy.call(), &mut writes, &mut out);
-            if let Err(error) = done {
-                core.note(&error);
-                if policy.strict || !error.is_outage() {
-                    return Err(error);
-                }
-                failed.extend(at.drain(..).map(|index| (index, error.clone())));
-            }
-            for ((wrote, puts), index) in out.into_iter().zip(puts).zip(at) {
-                match core.wrote(Ok(()), wrote) {
-                    Ok(_) => core.counters.add_many(Count::Set, u64::from(puts)),
-                    Err(error) => failed.push((index, error)),
-                }
+        let wrote = match core.write_many(policy, &mut writes) {
+            Ok(wrote) => wrote,
+            Err(error) if policy.strict || !error.is_outage() => return Err(error),
+            Err(error) => writes.iter().map(|_| Err(error.clone())).collect(),
+        };
+        for ((wrote, puts), index) in wrote.into_iter().zip(puts).zip(at) {
+            match wrote {
+                Ok(_) => core.counters.add_many(Count::Set, u64::from(puts)),
+                Err(error) => failed.push((index, error)),
             }
         }
         failed.sort_by_key(|(index, _)| *index);
@@ -153,18 +176,11 @@ impl Cache {
     pub fn delete_many(&self, keys: impl IntoIterator<Item: AsRef<str>>) -> Result<u64> {
         let View { core, policy, .. } = &*self.0;
         let names = self.0.names(keys)?;
-        if names.is_empty() {
-            return Ok(0);
-        }
         let remove = |name| Write::new(name, When::Always, Change::Remove);
         let mut writes: Vec<Write<'_>> = names.to_vec().into_iter().map(remove).collect();
-        let mut out: Vec<Wrote> = writes.iter().map(|_| Wrote::Unanswered).collect();
-        writes.iter().for_each(|write| core.flights.overtake(write.key.as_str()));
-        let done = core.backend.write(policy.call(), &mut writes, &mut out);
-        done.inspect_err(|error| core.note(error))?;
         let mut deleted = 0;
-        for wrote in out {
-            deleted += u64::from(matches!(core.wrote(Ok(()), wrote)?, Wrote::Done(_)));
+        for wrote in core.write_many(policy, &mut writes)? {
+            deleted += u64::from(matches!(wrote?, Wrote::Done(_)));
         }
         core.counters.add_many(Count::Delete, deleted);
         Ok(deleted)

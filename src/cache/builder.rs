@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Streak};
-use super::ttl::{End, Policy, Ttl};
+use super::freshness::{End, Freshness};
+use super::policy::Policy;
+use super::ttl::Ttl;
 use super::{Cache, View};
 use crate::backend::Backend;
 use crate::clock::Clock;
@@ -12,6 +14,8 @@ use crate::codec::{Codec, Compression, Format, Json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::key::MAX_KEY;
+use crate::pool::Pool;
+use crate::random::Random;
 use crate::stats::Counters;
 
 /// The prefix of caches on backends that other programs use, too.
@@ -40,25 +44,29 @@ pub struct CacheBuilder {
     codec: Arc<dyn Codec>,
     compression: Option<Compression>,
     clock: Clock,
+    seed: Option<u64>,
+    threads: usize,
+    queue: usize,
     policy: Policy,
 }
 
+/// Loads that a cache runs on threads of its own at once, and how many refreshes wait for them.
+const THREADS: usize = 16;
+const QUEUE: usize = 1024;
+
 impl CacheBuilder {
     pub(super) fn new(backend: Box<dyn Backend>) -> Self {
-        let policy = Policy {
-            ttl: Ttl::Never,
-            negative_ttl: Ttl::Default,
-            skip_negative: false,
-            stale_for: Duration::ZERO,
-            sliding: None,
-            jitter: Duration::ZERO,
-            timeout: None,
-            schema: 0,
-            strict: false,
-            initial: 0,
-        };
-        let (codec, clock) = (Arc::new(Json), Clock::system());
-        Self { backend, prefix: None, codec, compression: None, clock, policy }
+        Self {
+            backend,
+            prefix: None,
+            codec: Arc::new(Json),
+            compression: None,
+            clock: Clock::system(),
+            seed: None,
+            threads: THREADS,
+            queue: QUEUE,
+            policy: Policy::new(),
+        }
     }
 
     /// What all keys and tags begin with, before a colon: the cache's identity.
@@ -79,7 +87,7 @@ impl CacheBuilder {
     /// # Errors
     /// [`build`](Self::build) refuses zero and moments in the past.
     pub fn default_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.policy.ttl = self.policy.ttl_or_default(ttl.into());
+        self.policy.fresh.ttl = self.policy.fresh.ttl_or_default(ttl.into());
         self
     }
 
@@ -88,14 +96,14 @@ impl CacheBuilder {
     /// # Errors
     /// [`build`](Self::build) refuses zero and moments in the past.
     pub fn negative_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.policy.negative_ttl = ttl.into();
+        self.policy.fresh.negative_ttl = ttl.into();
         self
     }
 
     /// Shortens each time to live by a random part of this, evenly spread, so that entries stored
     /// together do not expire together. Default: none.
     pub fn ttl_jitter(mut self, most: Duration) -> Self {
-        self.policy.jitter = most;
+        self.policy.fresh.jitter = most;
         self
     }
 
@@ -105,7 +113,54 @@ impl CacheBuilder {
     /// # Errors
     /// [`build`](Self::build) refuses zero.
     pub fn sliding(mut self, idle: Duration) -> Self {
-        self.policy.sliding = Some(idle);
+        self.policy.fresh.sliding = Some(idle);
+        self
+    }
+
+    /// How long entries live, are kept when stale, and when they are refreshed, in place of all that
+    /// was said of it before. Default: [`Freshness::new`].
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses what is out of range.
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.policy.fresh = freshness;
+        self
+    }
+
+    /// How long a load keeps the right to store its value, and others wait for it. Default: 30
+    /// seconds on a shared backend, so long they wait for a process that died; else five minutes.
+    ///
+    /// What a loader returns later goes to its caller and is not stored, unless it
+    /// [renews](crate::Load::renew) the lease.
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses zero.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.policy.lease = Some(lease);
+        self
+    }
+
+    /// How many loads run at once on threads of the cache's own: refreshes in the background and
+    /// loads with a time limit, of all its [loaders](Cache::loader). Threads start when needed and end
+    /// after half a minute without work. Default: 16.
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses zero.
+    pub fn loader_threads(mut self, most: usize) -> Self {
+        self.threads = most;
+        self
+    }
+
+    /// How many refreshes may wait for a thread. One more is dropped and counted in
+    /// [`Stats`](crate::Stats::refreshes_dropped): the next caller asks for it again. Default: 1,024.
+    pub fn loader_queue(mut self, most: usize) -> Self {
+        self.queue = most;
+        self
+    }
+
+    /// Makes jitter and refreshes by chance the same in each run, for tests. Default: they differ.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
     }
 
@@ -152,13 +207,19 @@ impl CacheBuilder {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) or [`InvalidTtl`](ErrorKind::InvalidTtl) for
     /// a setting that is out of range. No I/O is done.
     pub fn build(self) -> Result<Cache> {
-        let Self { backend, prefix, codec, compression, clock, policy } = self;
-        for ttl in [policy.ttl, policy.negative_ttl] {
-            if policy.end(ttl, &clock)? == End::Past {
+        let Self { backend, prefix, codec, compression, clock, seed, threads, queue, policy } =
+            self;
+        policy.check()?;
+        if threads == 0 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "no threads for loaders"));
+        }
+        let random = seed.map_or_else(Random::default, Random::seeded);
+        for ttl in [policy.fresh.ttl, policy.fresh.negative_ttl] {
+            if policy.fresh.end(ttl, &clock)? == End::Past {
                 return Err(Error::new(ErrorKind::InvalidTtl, "a default end in the past"));
             }
         }
-        policy.life(Ttl::Never, &clock)?;
+        policy.fresh.life(Ttl::Never, &clock, &random)?;
         let shared = backend.about().can.shared;
         let prefix = prefix.unwrap_or_else(|| if shared { SHARED_PREFIX } else { "" }.into());
         if prefix.len() > MAX_KEY / 2 {
@@ -172,9 +233,11 @@ impl CacheBuilder {
             format: Format::new(codec, compression)?,
             clock,
             counters: Counters::default(),
-            flights: Flights::new(),
+            flights: Arc::new(Flights::new()),
+            random,
             failing: Streak::default(),
         };
-        Ok(Cache(Arc::new(View { core: Arc::new(core), prefix: prefix.into(), policy })))
+        let (core, pool) = (Arc::new(core), Arc::new(Pool::new(threads, queue)));
+        Ok(Cache(Arc::new(View { core, pool, prefix: prefix.into(), policy })))
     }
 }

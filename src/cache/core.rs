@@ -2,16 +2,16 @@
 //! call that the backend fails.
 
 use std::slice;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ttl::Policy;
-use crate::backend::{
-    About, Backend, Call, Cause, Grant, Name, Read, Tags, Want, When, Write, Wrote,
-};
+use super::policy::Policy;
+use crate::backend::{About, Backend, Cause, Grant, Name, Read, Tags, Want, When, Write, Wrote};
 use crate::clock::Clock;
 use crate::codec::Format;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
+use crate::random::Random;
 use crate::stats::{Count, Counters};
 
 /// What all handles of a cache share.
@@ -21,15 +21,9 @@ pub(crate) struct Core {
     pub(crate) format: Format,
     pub(crate) clock: Clock,
     pub(crate) counters: Counters,
-    pub(crate) flights: Flights,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) random: Random,
     pub(crate) failing: Streak,
-}
-
-impl Policy {
-    #[inline]
-    pub(crate) fn call(&self) -> Call {
-        self.timeout.map_or(Call::Unlimited, Call::Within)
-    }
 }
 
 impl Core {

@@ -11,10 +11,12 @@ use serde::de::DeserializeOwned;
 
 use super::View;
 use super::core::{Core, unanswered};
-use super::load::{Frame, Load, Loaded};
+use super::freshness::{End, Freshness};
+use super::load::{Answer, Begun, Frame, Load, Loaded, Seat, Task};
 use super::look::{reading, usable};
 use super::lookup::{Lookup, ttl_left};
-use super::ttl::{End, Policy, Ttl};
+use super::policy::Policy;
+use super::ttl::Ttl;
 use crate::backend::{Change, CodecId, Name, Read, Tags, Token, Want, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::with_name;
@@ -70,38 +72,53 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
         EntryRef { view: self.view, key: self.key, tags, policy: self.policy }
     }
 
-    /// How long what is stored lives. Default: as the cache is set.
-    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.policy.ttl = self.view.policy.ttl_or_default(ttl.into());
+    /// How long what is stored lives, is kept when stale, and when it is refreshed, in place of all
+    /// that was said of it before. What it leaves open of times to live is as the cache is set.
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.policy.fresh = freshness.or(&self.view.policy.fresh);
         self
     }
 
-    /// How long the knowledge that there is no value lives. Default: as the cache is set.
+    /// See [`Freshness::ttl`]. Default: as the cache is set.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.policy.fresh.ttl = self.view.policy.fresh.ttl_or_default(ttl.into());
+        self
+    }
+
+    /// See [`Freshness::negative_ttl`]. Default: as the cache is set.
     pub fn negative_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.policy.negative_ttl = match ttl.into() {
-            Ttl::Default => self.view.policy.negative_ttl,
+        self.policy.fresh.negative_ttl = match ttl.into() {
+            Ttl::Default => self.view.policy.fresh.negative_ttl,
             ttl => ttl,
         };
         self
     }
 
-    /// Stores nothing where there is no value. Default: the knowledge is stored.
+    /// See [`Freshness::skip_negative`]. Default: as the cache is set.
     pub fn skip_negative(mut self) -> Self {
-        self.policy.skip_negative = true;
+        self.policy.fresh = self.policy.fresh.skip_negative();
         self
     }
 
-    /// Keeps the value for so long after its time to live: absent to everybody but
-    /// [`lookup`](Self::lookup) and loaders that [revalidate](Load::previous). Default: zero.
+    /// See [`Freshness::stale_for`]. Default: as the cache is set.
     pub fn stale_for(mut self, grace: Duration) -> Self {
-        self.policy.stale_for = grace;
+        self.policy.fresh = self.policy.fresh.stale_for(grace);
         self
     }
 
-    /// Ends the entry if it is not read for so long; its time to live stays the latest end. Readers
-    /// keep it alive if they slide it themselves. Default: as the cache is set.
+    /// See [`Freshness::sliding`]. Default: as the cache is set.
     pub fn sliding(mut self, idle: Duration) -> Self {
-        self.policy.sliding = Some(idle);
+        self.policy.fresh = self.policy.fresh.sliding(idle);
+        self
+    }
+
+    /// How long a load keeps the right to store its value, and others wait for it. See
+    /// [`CacheBuilder::lease`](crate::CacheBuilder::lease). Default: as the cache is set.
+    ///
+    /// # Errors
+    /// Loads refuse zero.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.policy.lease = Some(lease);
         self
     }
 
@@ -310,7 +327,7 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     pub fn expire(self, ttl: impl Into<Ttl>) -> Result<bool> {
         let ttl = ttl.into();
         self.on(|core, policy, name| {
-            let left = match policy.end(ttl, &core.clock)? {
+            let left = match policy.fresh.end(ttl, &core.clock)? {
                 End::Past => return core.delete(policy, name),
                 End::Never => None,
                 End::After(left) => Some(left),
@@ -355,8 +372,15 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     /// Threads that ask for the same key at once share one run of the loader; loads of different
     /// keys never wait for each other. If the key is deleted or invalidated while the loader runs,
     /// its value goes to this caller and is not stored: nobody who asks later gets it. `None` of an
-    /// `Option` is stored as the knowledge that there is no value. What a loader returns after
-    /// more than five minutes is not stored either.
+    /// `Option` is stored as the knowledge that there is no value. What a loader returns after its
+    /// [lease](Self::lease) is not stored either.
+    ///
+    /// On a shared backend threads of all processes share the run. A hit takes one round trip, a load
+    /// three: to look, to claim the key, to store. If the cache is down the loader runs, and the cache
+    /// is not asked again.
+    ///
+    /// With [`stale_for`](Self::stale_for), a stale value is served while another caller loads, and if
+    /// the loader fails.
     ///
     /// The result has two layers, for `??`: the outer error is the cache's, the inner one yours.
     ///
@@ -378,9 +402,8 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     where
         T: Serialize + DeserializeOwned,
     {
-        match self.load_frame(false, |_| loader().map(Loaded::Value))? {
-            Ok(Some(value)) => Ok(Ok(value)),
-            Ok(None) => Err(unanswered()),
+        match self.load_frame(false, false, |_| loader().map(Loaded::Value))? {
+            Ok(answer) => answer.value.map(Ok).ok_or_else(unanswered),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -430,19 +453,101 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     where
         T: Serialize + DeserializeOwned,
     {
-        self.load_frame(true, loader)
+        Ok(self.load_frame(true, false, loader)?.map(|answer| answer.value))
     }
 
-    fn load_frame<T, E, F>(self, takes_none: bool, loader: F) -> Result<Result<Option<T>, E>>
+    /// As [`load_with`](Self::load_with), and tells the times of the value, and whether it is stale.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use yokedcache::{Cache, Freshness, Loaded, Lookup, ManualClock, Memory};
+    ///
+    /// # fn main() -> yokedcache::Result<()> {
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder(Memory::builder().clock(&clock).build()?).clock(&clock).build()?;
+    /// let minute = Duration::from_secs(60);
+    /// let policy = Freshness::new().ttl(minute).stale_for(60 * minute);
+    ///
+    /// cache.entry("rate").freshness(policy).set(&1.08)?;
+    /// clock.advance(2 * minute);
+    /// let answer = cache
+    ///     .entry("rate")
+    ///     .freshness(policy)
+    ///     .lookup_or_load(|_| Err::<Loaded<f64>, _>("the source is down"))?;
+    /// let Ok(Lookup::Hit(hit)) = answer else { unreachable!("the stale value is served") };
+    /// assert_eq!((hit.value, hit.stale), (1.08, true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub fn lookup_or_load<T, E>(
+        self,
+        loader: impl FnOnce(&mut Load<'_>) -> Result<Loaded<T>, E>,
+    ) -> Result<Result<Lookup<T>, E>>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        Ok(self.load_frame(true, true, loader)?.map(Answer::into_lookup))
+    }
+
+    fn load_frame<T, E, F>(
+        self,
+        takes_none: bool,
+        wants_life: bool,
+        loader: F,
+    ) -> Result<Result<Answer<T>, E>>
     where
         T: Serialize + DeserializeOwned,
         F: FnOnce(&mut Load<'_>) -> Result<Loaded<T>, E>,
     {
         let Self { view, key, tags, policy } = self;
         with_name(&view.prefix, key.as_ref(), |name| {
-            let mut frame = Frame::new(&view.core, loader, tags, takes_none);
-            view.core.load(&policy, name, &mut frame)?;
+            let seat = Seat::new(&view.core, tags, takes_none).wanting_life(wants_life);
+            let mut frame = Frame::new(seat, loader);
+            Task { core: &view.core, policy: &policy, name }.load(&mut frame)?;
             frame.answer()
+        })
+    }
+
+    /// The value, or the right to store one: what [`get_or_load`](Self::get_or_load) does, for code
+    /// that cannot put its loader into a closure.
+    ///
+    /// The slot keeps other callers waiting until it is set or dropped. If the key is deleted or
+    /// invalidated meanwhile, what is set is not stored.
+    ///
+    /// ```
+    /// use yokedcache::{Begun, Cache};
+    ///
+    /// # fn main() -> yokedcache::Result<()> {
+    /// # let cache = Cache::memory(10);
+    /// let name: String = match cache.entry("user:1").tag("users").begin()? {
+    ///     Begun::Hit(name) => name,
+    ///     Begun::Slot(slot) => {
+    ///         let name = "Ann".to_owned(); // from the database
+    ///         slot.set(&name)?;
+    ///         name
+    ///     }
+    /// };
+    /// assert_eq!(name, "Ann");
+    /// assert!(matches!(cache.entry("user:1").begin()?, Begun::Hit(name) if name == "Ann"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load). A slot taken twice by one thread is
+    /// [`Reentrant`](ErrorKind::Reentrant).
+    pub fn begin<T: DeserializeOwned>(self) -> Result<Begun<T>> {
+        let Self { view, key, tags, policy } = self;
+        with_name(&view.prefix, key.as_ref(), |name| {
+            let mut seat = Seat::new(&view.core, tags, false);
+            let task = Task { core: &view.core, policy: &policy, name };
+            match task.begin(&view.core, &mut seat)? {
+                Some(slot) => Ok(Begun::Slot(slot)),
+                None => seat.answer().map(Begun::Hit),
+            }
         })
     }
 }

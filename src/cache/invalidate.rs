@@ -176,7 +176,7 @@ impl Cache {
     where
         Error: From<P::Error>,
     {
-        let View { core, prefix, policy } = &*self.0;
+        let View { core, prefix, policy, .. } = &*self.0;
         let pattern = pattern.try_into()?.within(prefix);
         core.need_scan()?;
         core.backend.scan(policy.call(), &pattern, &mut |full| {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::core::Core;
 use super::lookup::{Hit, Lookup, ttl_left};
-use super::ttl::Policy;
+use super::policy::Policy;
 use crate::backend::{Cause, CodecId, Found, Name, Packing, Read, Want};
 use crate::codec::{Decoded, packing};
 use crate::error::Result;
@@ -53,7 +53,7 @@ fn present<'r>(policy: &Policy, read: &'r mut Read) -> Result<&'r mut Found, Cau
 /// What a reader of a value wants.
 #[inline]
 pub(crate) fn reading(policy: &Policy) -> Want<'static> {
-    Want { slide: policy.sliding, ..Want::VALUE }
+    Want { slide: policy.fresh.sliding, ..Want::VALUE }
 }
 
 impl Core {

@@ -13,10 +13,16 @@ mod batch;
 mod builder;
 mod core;
 mod entry;
+mod freshness;
 mod invalidate;
 mod load;
+mod loader;
+mod lock;
 mod look;
 mod lookup;
+mod many;
+mod memoize;
+mod policy;
 #[cfg(feature = "fuzzy")]
 mod search;
 mod store;
@@ -25,19 +31,24 @@ mod typed;
 
 pub use builder::CacheBuilder;
 pub use entry::EntryRef;
+pub use freshness::Freshness;
 pub use invalidate::DryRun;
-pub use load::{Load, Loaded};
+pub use load::{Begun, Load, Loaded, Slot};
+pub use loader::Loader;
+pub use lock::{Lock, LockGuard};
 pub use lookup::{Hit, Lookup};
+pub use many::Entries;
 #[cfg(feature = "fuzzy")]
 pub use search::{Match, Search};
 pub use ttl::Ttl;
 pub use typed::Typed;
 
 use self::core::Core;
-use self::ttl::Policy;
+use self::policy::Policy;
 use crate::backend::{Backend, Health, Token};
 use crate::error::Result;
 use crate::key::with_name;
+use crate::pool::Pool;
 use crate::stats::Stats;
 
 /// A cache for any value `serde` knows, over any [`Backend`].
@@ -73,9 +84,10 @@ use crate::stats::Stats;
 pub struct Cache(Arc<View>);
 
 /// A handle: the shared parts, a namespace, and settings.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct View {
     core: Arc<Core>,
+    pool: Arc<Pool>,
     prefix: Box<str>,
     policy: Policy,
 }
@@ -104,8 +116,7 @@ impl Cache {
     }
 
     fn with(&self, change: impl FnOnce(&mut View)) -> Self {
-        let View { core, prefix, policy } = &*self.0;
-        let mut view = View { core: core.clone(), prefix: prefix.clone(), policy: *policy };
+        let mut view = View::clone(&self.0);
         change(&mut view);
         Self(Arc::new(view))
     }
@@ -133,8 +144,8 @@ impl Cache {
 
     /// A handle whose entries live so long unless they say otherwise.
     pub fn with_ttl(&self, ttl: impl Into<Ttl>) -> Self {
-        let ttl = self.0.policy.ttl_or_default(ttl.into());
-        self.with(|view| view.policy.ttl = ttl)
+        let ttl = self.0.policy.fresh.ttl_or_default(ttl.into());
+        self.with(|view| view.policy.fresh.ttl = ttl)
     }
 
     /// A handle whose calls end after so long at most.
@@ -187,7 +198,7 @@ impl Cache {
     /// [`InvalidKey`](crate::ErrorKind::InvalidKey).
     #[inline]
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
-        let View { core, prefix, policy } = &*self.0;
+        let View { core, prefix, policy, .. } = &*self.0;
         with_name(prefix, key.as_ref(), |name| core.get(policy, name))
     }
 
@@ -197,7 +208,7 @@ impl Cache {
     /// As [`get`](Self::get).
     #[inline]
     pub fn get_bytes(&self, key: impl AsRef<str>) -> Result<Option<Bytes>> {
-        let View { core, prefix, policy } = &*self.0;
+        let View { core, prefix, policy, .. } = &*self.0;
         with_name(prefix, key.as_ref(), |name| core.get_bytes(policy, name))
     }
 
@@ -413,7 +424,7 @@ impl Cache {
     /// # Errors
     /// None for a backend that does not answer: [`Health::error`] says why.
     pub fn health_check(&self) -> Result<Health> {
-        let View { core, prefix, policy } = &*self.0;
+        let View { core, prefix, policy, .. } = &*self.0;
         with_name(prefix, "health", |probe| Ok(core.backend.health(policy.call(), probe)))
     }
 
@@ -436,7 +447,7 @@ impl Cache {
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let View { core, prefix, policy } = &*self.0;
+        let View { core, prefix, policy, .. } = &*self.0;
         f.debug_struct("Cache")
             .field("backend", &core.backend)
             .field("prefix", prefix)

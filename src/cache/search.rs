@@ -172,7 +172,7 @@ impl<'c> Search<'c> {
     }
 
     fn each_key(&self, each: &mut dyn FnMut(&str)) -> Result<()> {
-        let View { core, prefix, policy } = self.view;
+        let View { core, prefix, policy, .. } = self.view;
         let pattern = Pattern::prefix(self.prefix);
         if let Some(tag) = self.tag {
             key::check(prefix, tag, ErrorKind::InvalidTag)?;
@@ -196,7 +196,7 @@ impl<'c> Search<'c> {
 
     /// Fetches the values of the best. What left the cache meanwhile is left out.
     fn read(&self, best: Vec<Candidate>) -> Result<Vec<Match>> {
-        let View { core, prefix, policy } = self.view;
+        let View { core, prefix, policy, .. } = self.view;
         let names = Names::new(prefix, best.iter().map(|found| &found.key), ErrorKind::InvalidKey)?;
         let names: Vec<Name<'_>> = names.to_vec();
         let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();

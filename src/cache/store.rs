@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::core::{Core, unanswered};
-use super::ttl::Policy;
+use super::policy::Policy;
 use crate::backend::{
     Change, CodecId, Entry, Life, Name, NotDone, Read, Tags, Want, When, Write, Wrote,
 };
@@ -25,12 +25,13 @@ impl Core {
     /// The change that stores an entry, checked; a removal where nothing is to be stored.
     pub(crate) fn put(&self, policy: &Policy, entry: Entry, tags: Tags) -> Result<Change> {
         let negative = entry.codec == CodecId::NEGATIVE;
-        let ttl = if negative { policy.negative_ttl } else { policy.ttl };
-        let life = policy.life(ttl, &self.clock)?;
+        let fresh = &policy.fresh;
+        let ttl = if negative { fresh.negative_ttl } else { fresh.ttl };
+        let life = fresh.life(ttl, &self.clock, &self.random)?;
         self.need_tags(&tags)?;
         self.need_room(&entry)?;
         Ok(match life {
-            Some(life) if !(negative && policy.skip_negative) => {
+            Some(life) if !(negative && fresh.skip_negative) => {
                 Change::Put(Entry { tags, schema: policy.schema, ..entry }, life)
             }
             _ => Change::Remove,
@@ -136,7 +137,8 @@ impl Core {
 
     /// Adds to a counter.
     pub(crate) fn increment(&self, policy: &Policy, name: Name<'_>, by: i64) -> Result<i64> {
-        let Some(life) = policy.life(policy.ttl, &self.clock)? else {
+        let Policy { fresh, .. } = policy;
+        let Some(life) = fresh.life(fresh.ttl, &self.clock, &self.random)? else {
             return Err(Error::new(ErrorKind::InvalidTtl, "a counter cannot end in the past"));
         };
         // Numbers are bare; one with a schema needs the rest of an entry.

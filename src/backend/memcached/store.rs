@@ -16,7 +16,7 @@ use crate::backend::envelope::{self, Opened, is_whole_number};
 use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::lies::Lies;
 use crate::backend::remote::seal::Sealing;
-use crate::backend::remote::stamp::{fresh_token, head, is_of_value, kind_of, of_the_kind};
+use crate::backend::remote::stamp::{kind_of, of_the_kind};
 use crate::backend::remote::store::{Added, Addend, Becomes, End, Expect, Look, Store, Swapped};
 use crate::backend::remote::talk::{Answers, Need, missing};
 use crate::backend::remote::{plain, stored, tags, wall_ms};
@@ -177,12 +177,8 @@ impl Store for Memcached {
             {
                 batch.push(name, Op::Get { more: true });
             }
-            // The CAS stays when the end moves. Who has moved that of something newer is told so.
-            (Expect::Any | Expect::Seen(_), Becomes::Until(end)) => {
-                batch.push(name, Op::Touch { until: until(end), same: stamp });
-            }
-            (Expect::Id(id), Becomes::Until(end)) if is_of_value(id) => {
-                batch.push(name, Op::Touch { until: until(end), same: stamp });
+            (_, Becomes::Until(end)) if stamp.is_none() => {
+                batch.push(name, Op::Touch { until: until(end), same: None });
             }
             (_, becomes) => match stamp {
                 Some(stamp) => self.swap_stamped(batch, name, stamp, becomes),
@@ -316,10 +312,9 @@ impl Memcached {
             Becomes::Value(bytes, end) => {
                 batch.push(name, Op::Store { mode, bytes, until: until(end) });
             }
-            // Of a placeholder: another one, as it must be ours to be put off.
+            // The CAS stays when the end moves. Who has moved that of something newer is told so.
             Becomes::Until(end) => {
-                let bytes = &head(fresh_token());
-                batch.push(name, Op::Store { mode, bytes, until: until(end) });
+                batch.push(name, Op::Touch { until: until(end), same: Some(stamp) });
             }
             Becomes::Gone => batch.push(name, Op::Delete(Some(stamp))),
             Becomes::Same => batch.push(name, Op::Same(stamp)),

@@ -22,15 +22,28 @@ pub(super) struct Leases(HashMap<Box<str>, Vec<Held>>);
 #[derive(Debug)]
 struct Held {
     id: u128,
-    exclusive: bool,
+    kind: Kind,
     end: Tick,
     tags: Tags,
+}
+
+/// What a right is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// To fill if nothing changed. Any number of holders.
+    Watch,
+    /// To replace a value that is there. Once that has gone it keeps nobody from loading the key.
+    Refresh,
+    /// To load what is missing.
+    Load,
 }
 
 /// Who asks for what, and when.
 pub(super) struct Request<'a> {
     pub(super) key: &'a str,
     pub(super) ask: Ask<'a>,
+    /// Whether there is a value that stays until the fill.
+    pub(super) over_value: bool,
     pub(super) origin: Origin,
     pub(super) fresh_id: u128,
 }
@@ -40,11 +53,16 @@ impl Leases {
     pub(super) fn ask(&mut self, request: &Request<'_>, now: Tick) -> Grant {
         match request.ask {
             Ask::No => Grant::None,
-            Ask::Watch { tags } => self.give(request, false, clock::after(now, Some(WATCH)), tags),
+            Ask::Watch { tags } => {
+                self.give(request, Kind::Watch, clock::after(now, Some(WATCH)), tags)
+            }
             Ask::Own { hold, tags, .. } | Ask::Take { hold, tags } => {
-                match self.owner(request.key, now) {
-                    Some(end) => Grant::Busy { ask_again_in: soon(now, end) },
-                    None => self.give(request, true, clock::after(now, Some(hold)), tags),
+                let kind = if request.over_value { Kind::Refresh } else { Kind::Load };
+                match self.holder(request.key, kind, now) {
+                    Some(held) => {
+                        Grant::Busy { ask_again_in: soon(now, held.end), by: held.id as u64 }
+                    }
+                    None => self.give(request, kind, clock::after(now, Some(hold)), tags),
                 }
             }
             Ask::Renew { lease, hold, tags } => {
@@ -53,8 +71,8 @@ impl Leases {
         }
     }
 
-    fn give(&mut self, request: &Request<'_>, exclusive: bool, end: Tick, tags: &Tags) -> Grant {
-        let held = Held { id: request.fresh_id, exclusive, end, tags: tags.clone() };
+    fn give(&mut self, request: &Request<'_>, kind: Kind, end: Tick, tags: &Tags) -> Grant {
+        let held = Held { id: request.fresh_id, kind, end, tags: tags.clone() };
         self.0.entry(request.key.into()).or_default().push(held);
         Grant::Granted(Box::new(Lease::new(request.origin, request.fresh_id)))
     }
@@ -82,10 +100,15 @@ impl Leases {
             .find(|held| lease.origin == origin && held.id == lease.id && held.end > now)
     }
 
-    /// When the right of a loader at work ends.
-    fn owner(&self, key: &str, now: Tick) -> Option<Tick> {
-        let holders = self.0.get(key)?.iter();
-        holders.filter(|held| held.exclusive && held.end > now).map(|held| held.end).max()
+    /// Who keeps others from such a right.
+    fn holder(&self, key: &str, kind: Kind, now: Tick) -> Option<&Held> {
+        let in_the_way = |held: &&Held| match held.kind {
+            Kind::Watch => false,
+            Kind::Refresh => kind == Kind::Refresh,
+            Kind::Load => true,
+        };
+        let holders = self.0.get(key)?.iter().filter(in_the_way);
+        holders.filter(|held| held.end > now).max_by_key(|held| held.end)
     }
 
     /// Whether a right is still good.

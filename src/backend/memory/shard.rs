@@ -15,8 +15,8 @@ use super::lease::{Leases, Request};
 use super::slot::{Gone, Place, Reason, Slot, weight};
 use super::wheel::{Step, Wheel};
 use crate::backend::{
-    Ask, Cause, Change, CodecId, Entry, Found, Grant, Life, More, NotDone, Origin, Read, Tags,
-    Token, Want, When, Wrote,
+    Ask, Cause, Change, CodecId, Entry, Found, Grant, Life, More, NotDone, Origin, Over, Read,
+    Tags, Token, Want, When, Wrote,
 };
 use crate::clock::{self, NEVER, Tick};
 use crate::number;
@@ -113,7 +113,7 @@ impl Shard {
         let RawEntryMut::Occupied(mut found) =
             entries.from_key_hashed_nocheck(place.hash, place.key)
         else {
-            *out = Read::Miss(Cause::Absent, self.grant(place.key, want.lease, &now));
+            *out = Read::Miss(Cause::Absent, self.grant(place.key, want.lease, false, &now));
             return None;
         };
         let slot = found.get_mut();
@@ -132,7 +132,7 @@ impl Shard {
             if slot.is_expired(now_tick) {
                 let (key, slot) = found.remove_entry();
                 let gone = self.forget(key, slot, Reason::Expired);
-                *out = Read::Miss(Cause::Expired, self.grant(place.key, want.lease, &now));
+                *out = Read::Miss(Cause::Expired, self.grant(place.key, want.lease, false, &now));
                 return Some(gone);
             }
             stale = slot.soft <= now_tick;
@@ -174,20 +174,30 @@ impl Shard {
         let life = if want.meta { slot.life(now()) } else { Life::FOREVER };
         let token = want.token.then(|| Token::new(self.origin, u128::from(slot.version)));
         let grant = match want.lease {
-            Ask::Own { stale_too: true, .. } if stale => self.grant(place.key, want.lease, now),
-            Ask::Take { .. } | Ask::Renew { .. } => self.grant(place.key, want.lease, now),
+            Ask::Own { over: Over::Fresh, .. } => self.grant(place.key, want.lease, true, now),
+            Ask::Own { over: Over::Stale | Over::Dead(_), .. } if stale => {
+                self.grant(place.key, want.lease, true, now)
+            }
+            Ask::Take { .. } | Ask::Renew { .. } => self.grant(place.key, want.lease, false, now),
             _ => Grant::None,
         };
         Some(Box::new(More { life, token, grant }))
     }
 
     #[inline]
-    fn grant(&mut self, key: &str, ask: Ask<'_>, now: &impl Fn() -> Tick) -> Grant {
+    fn grant(
+        &mut self,
+        key: &str,
+        ask: Ask<'_>,
+        over_value: bool,
+        now: &impl Fn() -> Tick,
+    ) -> Grant {
         if matches!(ask, Ask::No) {
             return Grant::None;
         }
         let fresh_id = u128::from(self.next_version());
-        self.leases.ask(&Request { key, ask, origin: self.origin, fresh_id }, now())
+        let request = Request { key, ask, over_value, origin: self.origin, fresh_id };
+        self.leases.ask(&request, now())
     }
 
     /// Makes a change if its condition holds.

@@ -7,9 +7,10 @@ use super::{Reading, State};
 use crate::backend::envelope::Opened;
 use crate::backend::remote::lies::Lies;
 use crate::backend::remote::seal::millis;
+use crate::backend::remote::stamp::is_of_value;
 use crate::backend::remote::store::{Store, Swapped};
 use crate::backend::remote::talk::{Answers, Talk};
-use crate::backend::{Ask, Cause, Grant, Lease, Read, TagVersion, Tags};
+use crate::backend::{Ask, Cause, Grant, Lease, Over, Read, TagVersion, Tags};
 use crate::error::{ErrorKind, Result};
 
 /// How soon a caller asks again whether somebody else's load is done.
@@ -70,9 +71,15 @@ impl<'a, S: Store> Reading<'a, S> {
         Grant::Granted(Box::new(lease))
     }
 
-    pub(super) fn somebody_loads(&mut self) -> bool {
+    /// A placeholder is there: somebody loads, or did so when it died.
+    pub(super) fn somebody_loads(&mut self, token: u128, seen: S::Seen) -> bool {
+        // Half of it is random enough to tell one from another.
+        let by = (token >> 64) as u64;
         let grant = match self.want.lease {
-            Ask::Own { .. } | Ask::Take { .. } => Grant::Busy { ask_again_in: ASK_AGAIN },
+            Ask::Own { over: Over::Dead(dead), .. } if dead == by => {
+                return self.go(State::Acquire(Some(seen)));
+            }
+            Ask::Own { .. } | Ask::Take { .. } => Grant::Busy { ask_again_in: ASK_AGAIN, by },
             _ => Grant::None,
         };
         self.miss(Cause::Absent, grant)
@@ -94,8 +101,8 @@ impl<'a, S: Store> Reading<'a, S> {
                 Some(id) => self.acquired(talk, id),
                 None => self.go(State::Abandon(None, Ok(()))),
             },
-            Swapped::There(lies) if matches!(lies.opened, Opened::Placeholder(_)) => {
-                self.somebody_loads()
+            Swapped::There(Lies { opened: Opened::Placeholder(by), seen, .. }) => {
+                self.somebody_loads(by, seen)
             }
             Swapped::There(_) | Swapped::Other => self.go(State::Look),
             Swapped::Nothing => self.go(State::Acquire(None)),
@@ -128,7 +135,7 @@ impl<'a, S: Store> Reading<'a, S> {
                 None => Grant::None,
             },
             (true, None) => Grant::None,
-            (false, _) => Grant::Busy { ask_again_in: ASK_AGAIN },
+            (false, _) => Grant::Busy { ask_again_in: ASK_AGAIN, by: 0 },
         };
         let unused = won && matches!(grant, Grant::None);
         let found = self.hit(talk, lies, true, grant);
@@ -144,8 +151,10 @@ impl<'a, S: Store> Reading<'a, S> {
         let Ask::Renew { lease, .. } = self.want.lease else {
             return Ok(self.miss(Cause::Absent, Grant::None));
         };
+        // A placeholder renewed has a new token: who waits sees that its owner is alive.
+        let stamp = if is_of_value(lease.id) { lease.id } else { self.token };
         let held = match talk.store.hear_swap(self.key, answers)? {
-            Swapped::Done(seen) => Some(S::id_stored(Some(lease.id), seen.as_ref())),
+            Swapped::Done(seen) => Some(S::id_stored(Some(stamp), seen.as_ref())),
             _ => None,
         };
         let grant = match (self.lease_versions(talk)?, held) {

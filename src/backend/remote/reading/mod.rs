@@ -13,7 +13,7 @@ use crate::backend::remote::store::{Becomes, End, Expect, Look, Store, Swapped};
 use crate::backend::remote::stored;
 use crate::backend::remote::talk::{Answers, Job, Talk};
 use crate::backend::{
-    Ask, Cause, CodecId, Entry, Found, Grant, Life, More, Name, Read, Tags, Token, Want,
+    Ask, Cause, CodecId, Entry, Found, Grant, Life, More, Name, Over, Read, Tags, Token, Want,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -61,8 +61,8 @@ enum State<S> {
 impl<'a, S: Store> Reading<'a, S> {
     pub(crate) fn new(store: &S, name: Name<'a>, want: &'a Want<'a>, out: &'a mut Read) -> Self {
         let state = match want.lease {
-            // Nothing is there, most likely: the caller has looked.
-            Ask::Own { .. } if store.fences() => State::Acquire(None),
+            // The caller has looked, and saw nothing.
+            Ask::Own { over: Over::Nothing, .. } if store.fences() => State::Acquire(None),
             Ask::Renew { .. } => State::Renew,
             _ => State::Look,
         };
@@ -131,7 +131,10 @@ impl<'a, S: Store> Reading<'a, S> {
 
     fn judge(&mut self, talk: &Talk<'_, S>, lies: Lies<S::Seen>) -> Result<bool> {
         Ok(match lies.standing(talk)? {
-            Standing::Loading => self.somebody_loads(),
+            Standing::Loading => match lies.opened {
+                Opened::Placeholder(by) => self.somebody_loads(by, lies.seen),
+                _ => self.miss(Cause::Absent, Grant::None),
+            },
             Standing::Dead(cause) => self.nothing(talk.store.fences(), cause, Some(lies.seen)),
             Standing::Fresh => self.found(talk, lies, false),
             Standing::Stale => self.found(talk, lies, true),
@@ -151,7 +154,13 @@ impl<'a, S: Store> Reading<'a, S> {
         match self.want.lease {
             _ if !talk.store.fences() => {}
             Ask::Take { .. } => return self.go(State::Acquire(Some(lies.seen))),
-            Ask::Own { stale_too: true, .. } if stale => return self.go(State::Guard(lies)),
+            Ask::Own { over: Over::Stale | Over::Dead(_), .. } if stale => {
+                return self.go(State::Guard(lies));
+            }
+            // What another program wrote is replaced by nobody who only wants it younger.
+            Ask::Own { over: Over::Fresh, .. } if S::id_of(&lies).is_some_and(is_of_value) => {
+                return self.go(State::Guard(lies));
+            }
             _ => {}
         }
         if self.want.token && !self.want.quiet && S::id_of(&lies).is_none() {
@@ -332,7 +341,8 @@ impl<S: Store> Job<S> for Reading<'_, S> {
             }
             State::Renew => {
                 let Ask::Renew { lease, .. } = self.want.lease else { return };
-                let hold = Becomes::Until(End::After(self.hold_ms()));
+                let new = head(self.token);
+                let hold = Becomes::Value(&new, End::After(self.hold_ms()));
                 if is_of_value(lease.id) {
                     store.swap(batch, name, Expect::Id(lease.id), Becomes::Same);
                     store.swap(batch, &stored::guard(self.key), Expect::Any, hold);

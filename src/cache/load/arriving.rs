@@ -1,0 +1,148 @@
+//! What a caller who needs a value finds.
+
+use std::time::{Duration, Instant};
+
+use super::{Taking, Task, late, load_failed, reentrant};
+use crate::backend::{Cause, CodecId, Found, Over, Read, Want};
+use crate::cache::look::reading;
+use crate::error::Result;
+use crate::flight::{Landing, Leader, Role};
+use crate::stats::Count;
+
+/// What a caller who needs a value finds.
+pub(in crate::cache) enum Arrival {
+    /// Its answer.
+    Answered,
+    /// The load is its own.
+    Leads(Leader, Offer),
+}
+
+/// What was there when a caller came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cache) enum Offer {
+    /// A fresh value.
+    Fresh,
+    /// One that is fresh, and is to be refreshed: this old, or whatever its age.
+    Early(Option<Duration>),
+    /// A stale one that will do for now.
+    Stale,
+    Nothing,
+    /// The backend could not be asked. It is not asked again in this call.
+    Down,
+}
+
+impl Offer {
+    /// Whether the caller has an answer already.
+    pub(in crate::cache) fn is_answer(self) -> bool {
+        matches!(self, Self::Fresh | Self::Early(_) | Self::Stale)
+    }
+
+    /// What may be there when the right to load is asked for.
+    pub(super) fn over(self) -> Over {
+        match self {
+            Self::Fresh | Self::Early(_) => Over::Fresh,
+            Self::Stale => Over::Stale,
+            Self::Nothing | Self::Down => Over::Nothing,
+        }
+    }
+}
+
+impl Task<'_> {
+    /// What is asked of the backend beside the value.
+    pub(super) fn want(self, taking: &dyn Taking) -> Want<'static> {
+        let meta = taking.wants_life() || self.policy.fresh.is_early();
+        Want { meta, ..reading(self.policy) }
+    }
+
+    /// Takes an answer from the cache or from another thread's load, or else the lead.
+    pub(in crate::cache) fn arrive(
+        self,
+        taking: &mut dyn Taking,
+        deadline: Instant,
+    ) -> Result<Arrival> {
+        let Self { core, policy, name } = self;
+        let want = self.want(taking);
+        let mut read = core.read(policy, name, &want)?;
+        let (mut offer, count) = self.offer(&mut read, taking);
+        core.counters.add(count);
+        loop {
+            if offer == Offer::Fresh {
+                return Ok(Arrival::Answered);
+            }
+            match core.flights.enter(name.as_str()) {
+                Role::Leads(leader) => return Ok(Arrival::Leads(leader, offer)),
+                _ if offer.is_answer() => {
+                    self.count_served(offer);
+                    return Ok(Arrival::Answered);
+                }
+                Role::Reenters => return Err(reentrant()),
+                Role::Joins(flight) => match flight.wait(deadline).ok_or_else(late)? {
+                    Landing::Failed => return Err(load_failed()),
+                    Landing::Value(entry, life) => {
+                        let known = entry.schema == policy.schema;
+                        if known && taking.accept(&entry, &life, false, 0) {
+                            core.counters.add(Count::Coalesced);
+                            return Ok(Arrival::Answered);
+                        }
+                    }
+                    Landing::Again => {}
+                },
+                Role::Waits(flight) => drop(flight.wait(deadline).ok_or_else(late)?),
+            }
+            if Instant::now() >= deadline {
+                return Err(late());
+            }
+            read = core.read(policy, name, &want)?;
+            offer = self.offer(&mut read, taking).0;
+        }
+    }
+
+    /// Offers what was found to the caller; and what to count.
+    #[inline]
+    pub(in crate::cache) fn offer(
+        self,
+        read: &mut Read,
+        taking: &mut dyn Taking,
+    ) -> (Offer, Count) {
+        let found = match read {
+            Read::Hit(found) if found.entry.schema == self.policy.schema => found,
+            Read::Hit(_) => return (Offer::Nothing, Count::OtherVersion),
+            Read::Miss(Cause::Down, _) => return (Offer::Down, Count::Down),
+            Read::Miss(cause, _) => return (Offer::Nothing, (*cause).into()),
+            Read::Unanswered | Read::Failed(_) => return (Offer::Nothing, Count::Absent),
+        };
+        if found.stale {
+            let will_do = self.policy.fresh.takes_stale() && take(taking, found);
+            return (if will_do { Offer::Stale } else { Offer::Nothing }, Count::Expired);
+        }
+        if !take(taking, found) {
+            return (Offer::Nothing, Count::Undecodable);
+        }
+        let count = match found.entry.codec {
+            CodecId::NEGATIVE => Count::NegativeHit,
+            _ => Count::Hit,
+        };
+        match &found.more {
+            Some(more) if self.is_due(found) => (Offer::Early(more.life.age), count),
+            _ => (Offer::Fresh, count),
+        }
+    }
+
+    fn is_due(self, found: &Found) -> bool {
+        let life = found.more.as_ref().map(|more| &more.life);
+        let Self { core, policy, .. } = self;
+        life.is_some_and(|life| policy.fresh.is_due(life, found.entry.cost_ms, &core.random))
+    }
+
+    /// Counts an answer given while somebody else loads, or instead of a loader's error.
+    pub(in crate::cache) fn count_served(self, offer: Offer) {
+        self.core.counters.add_many(Count::Stale, u64::from(offer == Offer::Stale));
+    }
+}
+
+/// Lets the caller take what was found.
+#[inline]
+pub(super) fn take(taking: &mut dyn Taking, found: &Found) -> bool {
+    let life = found.more.as_ref().map(|more| more.life).unwrap_or_default();
+    taking.accept(&found.entry, &life, found.stale, found.tier)
+}

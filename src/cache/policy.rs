@@ -1,0 +1,50 @@
+//! Everything a call may set for itself.
+
+use std::time::Duration;
+
+use super::freshness::Freshness;
+use crate::backend::Call;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The settings of a call. Views hold the defaults.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) fresh: Freshness,
+    pub(crate) timeout: Option<Duration>,
+    /// How long a load keeps its right to store.
+    pub(crate) lease: Option<Duration>,
+    pub(crate) schema: u32,
+    pub(crate) strict: bool,
+    pub(crate) initial: i64,
+}
+
+/// How long a load keeps its right to store. A caller's timeout does not shorten it: the time a
+/// loader takes is not the cache's. Where others share the entries they wait so long for a process that
+/// died.
+const LEASE: Duration = Duration::from_secs(300);
+const LEASE_SHARED: Duration = Duration::from_secs(30);
+
+impl Policy {
+    pub(crate) fn new() -> Self {
+        let fresh = Freshness::new();
+        Self { fresh, timeout: None, lease: None, schema: 0, strict: false, initial: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn call(&self) -> Call {
+        self.timeout.map_or(Call::Unlimited, Call::Within)
+    }
+
+    /// The lease of a load, on a backend that others share or not.
+    pub(crate) fn lease(&self, shared: bool) -> Duration {
+        self.lease.unwrap_or(if shared { LEASE_SHARED } else { LEASE })
+    }
+
+    /// Refuses settings out of range.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.lease == Some(Duration::ZERO) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a lease of zero"));
+        }
+        self.fresh.check()
+    }
+}

@@ -1,0 +1,255 @@
+//! A few threads for work that nobody, or somebody with little time, waits for.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// A thread without work ends after so long.
+const IDLE: Duration = Duration::from_secs(30);
+
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
+
+/// Work that somebody waits for goes before work that nobody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    Waited,
+    Background,
+}
+
+/// Threads that start when there is work, so many at most. Dropped, it forgets what has not begun and
+/// waits for what has.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    most_threads: usize,
+    most_waiting: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is work, or it is over.
+    work: Condvar,
+    /// There is no work left, or it is over.
+    quiet: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waited: VecDeque<Work>,
+    background: VecDeque<Work>,
+    running: usize,
+    threads: usize,
+    closed: bool,
+}
+
+impl State {
+    fn next(&mut self) -> Option<Work> {
+        self.waited.pop_front().or_else(|| self.background.pop_front())
+    }
+
+    fn waiting(&self) -> usize {
+        self.waited.len() + self.background.len()
+    }
+}
+
+impl Pool {
+    /// So many threads at most, and so much work in the background that has not begun.
+    pub(crate) fn new(most_threads: usize, most_waiting: usize) -> Self {
+        Self { shared: Arc::default(), threads: Mutex::default(), most_threads, most_waiting }
+    }
+
+    /// Has the work done by a thread, some time; false if there is no room for it, or no thread.
+    pub(crate) fn submit(&self, urgency: Urgency, work: Work) -> bool {
+        let mut state = self.shared.state.lock();
+        if state.closed {
+            return false;
+        }
+        let free = state.threads > state.running + state.waiting();
+        let room = match urgency {
+            Urgency::Waited => true,
+            // With no thread to take it at once it waits, and for that there is so much room.
+            Urgency::Background => {
+                free || state.threads < self.most_threads
+                    || state.background.len() < self.most_waiting
+            }
+        };
+        if !room || !(free || state.threads >= self.most_threads || self.start(&mut state)) {
+            return false;
+        }
+        match urgency {
+            Urgency::Waited => state.waited.push_back(work),
+            Urgency::Background => state.background.push_back(work),
+        }
+        drop(state);
+        self.shared.work.notify_one();
+        true
+    }
+
+    /// One more thread; with some running already, it does no harm if the system refuses.
+    fn start(&self, state: &mut State) -> bool {
+        let shared = self.shared.clone();
+        let thread = thread::Builder::new().name("yokedcache-loader".into());
+        match thread.spawn(move || shared.work()) {
+            Ok(thread) => {
+                state.threads += 1;
+                let mut threads = self.threads.lock();
+                threads.retain(|thread| !thread.is_finished());
+                threads.push(thread);
+                true
+            }
+            Err(error) => {
+                log::error!("yokedcache: cannot start a loader thread: {error}");
+                state.threads > 0
+            }
+        }
+    }
+
+    /// Waits until nothing is waiting or running, at most so long; whether that came.
+    pub(crate) fn drain(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.shared.state.lock();
+        while state.running + state.waiting() > 0 {
+            match deadline {
+                Some(deadline) => {
+                    if self.shared.quiet.wait_until(&mut state, deadline).timed_out() {
+                        return state.running + state.waiting() == 0;
+                    }
+                }
+                None => self.shared.quiet.wait(&mut state),
+            }
+        }
+        true
+    }
+}
+
+impl Shared {
+    /// What a thread does until there is nothing left to do.
+    fn work(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                break;
+            }
+            let Some(work) = state.next() else {
+                if self.work.wait_for(&mut state, IDLE).timed_out() && state.waiting() == 0 {
+                    break;
+                }
+                continue;
+            };
+            state.running += 1;
+            drop(state);
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                log::error!("yokedcache: a loader panicked on a thread of the cache");
+            }
+            state = self.state.lock();
+            state.running -= 1;
+            if state.running + state.waiting() == 0 {
+                self.quiet.notify_all();
+            }
+        }
+        state.threads -= 1;
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.closed = true;
+        // Dropped work tells those who wait for it; not under the lock.
+        let forgotten = (std::mem::take(&mut state.waited), std::mem::take(&mut state.background));
+        drop(state);
+        drop(forgotten);
+        self.shared.work.notify_all();
+        for thread in self.threads.get_mut().drain(..) {
+            // The last handle of a cache may be dropped by a loader.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                log::error!("yokedcache: a loader thread panicked");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let State { running, threads, .. } = *self.shared.state.lock();
+        f.debug_struct("Pool").field("threads", &threads).field("running", &running).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn work_is_done_waited_for_first_and_no_more_than_fits_waits() {
+        let pool = Pool::new(1, 2);
+        let (go, gone) = bounded::<()>(0);
+        let (tell, told) = bounded(10);
+        assert!(pool.submit(Urgency::Background, Box::new(move || gone.recv().unwrap())));
+        while pool.shared.state.lock().running == 0 {
+            thread::yield_now();
+        }
+        let say = |word: &'static str| {
+            let tell = tell.clone();
+            Box::new(move || tell.send(word).unwrap()) as Work
+        };
+        assert!(pool.submit(Urgency::Background, say("first")));
+        assert!(pool.submit(Urgency::Background, say("second")));
+        assert!(!pool.submit(Urgency::Background, say("too much")));
+        assert!(pool.submit(Urgency::Waited, say("waited for")));
+        assert!(!pool.drain(Duration::from_millis(1)), "it is at work");
+        go.send(()).unwrap();
+        assert!(pool.drain(LONG));
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), ["waited for", "first", "second"]);
+    }
+
+    #[test]
+    fn threads_are_named_bounded_and_survive_a_panic() {
+        let pool = Pool::new(3, 100);
+        let (most, now) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        assert!(pool.submit(Urgency::Background, Box::new(|| panic!("a loader's"))));
+        for _ in 0..50 {
+            let (most, now) = (most.clone(), now.clone());
+            let work = Box::new(move || {
+                assert_eq!(thread::current().name(), Some("yokedcache-loader"));
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(1));
+                now.fetch_sub(1, Ordering::SeqCst);
+            });
+            assert!(pool.submit(Urgency::Background, work));
+        }
+        assert!(pool.drain(LONG));
+        assert!(most.load(Ordering::SeqCst) <= 3);
+    }
+
+    #[test]
+    fn dropped_it_waits_for_what_runs_and_forgets_the_rest() {
+        let pool = Pool::new(1, 10);
+        let (done, begun) = (Arc::new(AtomicUsize::new(0)), bounded(1));
+        let (count, tell) = (done.clone(), begun.0);
+        let slow = move || {
+            tell.send(()).unwrap();
+            thread::sleep(Duration::from_millis(50));
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        assert!(pool.submit(Urgency::Background, Box::new(slow)));
+        let count = done.clone();
+        let never = move || _ = count.fetch_add(100, Ordering::SeqCst);
+        assert!(pool.submit(Urgency::Background, Box::new(never)));
+        begun.1.recv().unwrap();
+        drop(pool);
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+}
