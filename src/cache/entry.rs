@@ -531,7 +531,7 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     ///     }
     /// };
     /// assert_eq!(name, "Ann");
-    /// assert!(matches!(cache.entry("user:1").begin()?, Begun::Hit(name) if name == "Ann"));
+    /// assert!(matches!(cache.entry("user:1").begin::<String>()?, Begun::Hit(_)));
     /// # Ok(())
     /// # }
     /// ```

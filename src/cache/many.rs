@@ -67,7 +67,8 @@ impl Cache {
     ///     .entries_by([2, 1, 2], |id: &u64| format!("user:{id}"))
     ///     .tags(["users"])
     ///     .get_or_load_many(|missing| {
-    ///         Ok::<_, std::io::Error>(missing.iter().map(|id| (**id, db[*id].clone())))
+    ///         let found = missing.iter().map(|id| (**id, db[*id].clone()));
+    ///         Ok::<_, std::io::Error>(found.collect::<Vec<_>>())
     ///     })??;
     /// assert_eq!(users[2].as_deref(), Some("Bob"));
     /// # Ok(())
