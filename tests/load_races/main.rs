@@ -13,6 +13,7 @@ mod keys;
 mod leases;
 #[cfg(feature = "memcached")]
 mod memcached;
+mod outages;
 mod placeholders;
 #[cfg(feature = "redis")]
 mod redis;

@@ -36,14 +36,18 @@ pub trait Site: Sync {
 
     /// What another process has.
     fn cache(&self) -> Cache {
-        Cache::builder(self.backend(None)).key_prefix(self.prefix()).build().unwrap()
+        self.cache_by(None)
+    }
+
+    /// The same, which comes by what stands before the server.
+    fn cache_by(&self, proxy: Option<&Proxy>) -> Cache {
+        Cache::builder(self.backend(proxy)).key_prefix(self.prefix()).build().unwrap()
     }
 
     /// What another process has that is far away, so that what it does takes long.
     fn far_cache(&self) -> (Cache, Option<Proxy>) {
         let proxy = self.proxy();
-        let backend = self.backend(proxy.as_ref());
-        let cache = Cache::builder(backend).key_prefix(self.prefix()).build().unwrap();
+        let cache = self.cache_by(proxy.as_ref());
         if let Some(proxy) = &proxy {
             proxy.set(super::support::Plan::Delay(FAR));
         }
