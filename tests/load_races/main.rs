@@ -65,6 +65,7 @@ macro_rules! races {
             tags:
                 an_invalidation_overtakes_a_load_that_named_the_tag_up_front
                 an_invalidation_overtakes_a_load_that_named_the_tag_while_it_ran
+                naming_another_tag_makes_good_for_nothing
                 a_tag_may_be_invalidated_before_the_load_names_it
                 all_of_some_tags_overtakes_loads_under_way
                 a_record_lost_under_way_overtakes_the_load

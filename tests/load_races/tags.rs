@@ -48,6 +48,32 @@ pub fn an_invalidation_overtakes_a_load_that_named_the_tag_while_it_ran(site: &d
     assert_k(site, &mine, None);
 }
 
+/// Naming a tag asks for the lease anew. It must not be given for what was overtaken before, nor
+/// under newer versions of the tags named before.
+pub fn naming_another_tag_makes_good_for_nothing(site: &dyn Site) {
+    let (mine, theirs) = (site.cache(), site.cache());
+    let overtakes: [&dyn Fn(); 4] = [
+        &|| _ = theirs.invalidate_tags(["t"]).unwrap(),
+        &|| _ = theirs.delete("k").unwrap(),
+        &|| site.delete("k"),
+        &|| site.delete("t#t"),
+    ];
+    for overtake in overtakes {
+        let cache = mine.clone();
+        let load = Held::begin(move |gate| {
+            let loaded = cache.entry("k").tag("t").load_with(|load| {
+                gate.wait();
+                load.tag("late")?;
+                Ok::<_, Error>(Loaded::Value("old".to_owned()))
+            });
+            loaded.unwrap().unwrap().unwrap()
+        });
+        overtake();
+        load.end_overtaken(&mine);
+        assert_k(site, &mine, None);
+    }
+}
+
 pub fn a_tag_may_be_invalidated_before_the_load_names_it(site: &dyn Site) {
     let (mine, theirs) = (site.cache(), site.cache());
     for cache in [&mine, &theirs] {
