@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use rounds::{Plan, Row};
 
-/// How long what is loaded from servers lives: they are not to fill up.
+/// How long what is stored on servers lives: they are not to fill up.
 #[cfg(any(feature = "memcached", feature = "redis"))]
 const MINUTE: Duration = Duration::from_secs(60);
 
