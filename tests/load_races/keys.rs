@@ -5,9 +5,12 @@ use super::held::Held;
 use super::site::{Site, assert_k};
 use yokedcache::{Cache, Pattern};
 
+/// What another process does, and what is under the key then.
+type Overtake<'o> = (&'o dyn Fn(&Cache), Option<&'static str>);
+
 pub fn a_load_is_overtaken_by_another_process(site: &dyn Site) {
     let (mine, theirs) = (site.cache(), site.cache());
-    let overtakes: [(&dyn Fn(&Cache), _); 7] = [
+    let overtakes: [Overtake<'_>; 7] = [
         (&|cache| assert!(!cache.delete("k").unwrap()), None),
         (&|cache| assert!(cache.set("k", "new").unwrap()), Some("new")),
         (&|cache| assert!(cache.entry("k").tag("u").set("new").unwrap()), Some("new")),
