@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::held::Held;
-use super::site::{Site, assert_k, own_prefix};
+use super::site::{PATIENCE, Site, assert_k, own_prefix};
 use super::support::{MemcachedServer, Proxy};
 use yokedcache::{Backend, Memcached};
 
@@ -36,7 +36,8 @@ impl Site for One<'_> {
 
     fn backend(&self, proxy: Option<&Proxy>) -> Box<dyn Backend> {
         let addr = proxy.map_or_else(|| self.0.addr(), Proxy::addr);
-        Box::new(Memcached::open(&format!("memcached://{addr}")).unwrap())
+        let memcached = Memcached::builder(&format!("memcached://{addr}"));
+        Box::new(memcached.timeout(PATIENCE).connect_timeout(PATIENCE).build().unwrap())
     }
 
     fn proxy(&self) -> Option<Proxy> {

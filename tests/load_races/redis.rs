@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::HOUR;
 use super::held::Held;
-use super::site::{Site, assert_k, own_prefix};
+use super::site::{PATIENCE, Site, assert_k, own_prefix};
 use super::support::{Proxy, RedisCluster, RedisServer, Reply};
 use yokedcache::{Backend, Redis};
 
@@ -77,7 +77,8 @@ impl<S: Servers + Sync> Site for S {
 
     fn backend(&self, proxy: Option<&Proxy>) -> Box<dyn Backend> {
         let url = proxy.map_or_else(|| self.url(), Proxy::url);
-        Box::new(Redis::open(&url).unwrap())
+        let redis = Redis::builder(&url).timeout(PATIENCE).connect_timeout(PATIENCE);
+        Box::new(redis.build().unwrap())
     }
 
     fn proxy(&self) -> Option<Proxy> {

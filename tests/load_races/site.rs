@@ -9,6 +9,9 @@ use yokedcache::{Backend, Cache};
 /// How long answers take to who is far away.
 const FAR: Duration = Duration::from_millis(3);
 
+/// How long a busy machine is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A part of a server, and what other programs may do there.
 pub trait Site: Sync {
     fn prefix(&self) -> &str;
