@@ -48,8 +48,11 @@ pub(crate) enum Runner {
 /// How a load ended, for those who joined it.
 #[derive(Clone, Debug)]
 pub(crate) enum Landing {
-    /// The value was stored, or the backend is down and there is no better one.
+    /// The value was stored.
     Value(Entry, Life),
+    /// The backend could not be asked whether something overtook the load. Good for those who could
+    /// not ask it either: one value for all who wait is better than a stampede to the source.
+    Unsure(Entry, Life),
     /// Nothing to share: overtaken, skipped, or the leader found what others can read themselves.
     Again,
     /// The loader failed.
@@ -128,6 +131,25 @@ impl Flights {
             for shard in &self.shards {
                 shard.lock().values().for_each(|flight| flight.overtaken.store(true, SeqCst));
             }
+        }
+    }
+}
+
+impl Landing {
+    /// What a caller may share, who was answered by the backend or not.
+    pub(crate) fn shared(self, answered: bool) -> Option<(Entry, Life)> {
+        match self {
+            Self::Value(entry, life) => Some((entry, life)),
+            Self::Unsure(entry, life) if !answered => Some((entry, life)),
+            Self::Unsure(..) | Self::Again | Self::Failed => None,
+        }
+    }
+
+    /// The same without knowing whether it was overtaken.
+    pub(crate) fn unsure(self) -> Self {
+        match self {
+            Self::Value(entry, life) => Self::Unsure(entry, life),
+            other => other,
         }
     }
 }

@@ -471,16 +471,13 @@ impl<'a, T: Serialize + DeserializeOwned> Row<'a, T> {
                 }
                 State::Others(flight) => match flight.wait(deadline).ok_or_else(late)? {
                     Landing::Failed => return Err(load_failed()),
-                    Landing::Value(entry, life)
-                        if entry.schema == task.policy.schema
-                            && taken.accept(&entry, &life, false, 0) =>
-                    {
-                        task.core.counters.add(Count::Coalesced);
-                        self.state = State::Done;
-                        continue;
+                    // If not that, it may have become another's, or be there by now.
+                    landing => {
+                        if task.joins(landing, self.offer, taken) {
+                            self.state = State::Done;
+                            continue;
+                        }
                     }
-                    // It may have become another's, or be there by now.
-                    Landing::Value(..) | Landing::Again => {}
                 },
                 State::Elsewhere => {}
             }

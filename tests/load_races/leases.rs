@@ -7,7 +7,7 @@ use super::HOUR;
 use super::held::Held;
 use super::site::{Site, assert_k};
 use super::support::wait_until;
-use yokedcache::backend::{Ask, Call, Grant, Name, Read, Tags, Want};
+use yokedcache::backend::{Ask, Call, Grant, Name, Over, Read, Tags, Want};
 
 fn run_out(site: &dyn Site) {
     site.expire("k");
@@ -54,7 +54,7 @@ pub fn who_waits_for_a_dead_owner_waits_as_long_as_its_lease(site: &dyn Site) {
     let dead = site.backend(None);
     let full = site.name("k");
     let mut want = Want::VALUE;
-    want.lease = Ask::Own { hold, stale_too: true, tags: &Tags::NONE };
+    want.lease = Ask::Own { hold, over: Over::Nothing, tags: &Tags::NONE };
     let mut out = [Read::Unanswered];
     dead.read(Call::Unlimited, &[Name::new(&full, 0)], &want, &mut out).unwrap();
     assert!(matches!(out[0], Read::Miss(_, Grant::Granted(_))), "{out:?}");

@@ -131,13 +131,11 @@ fn a_flush_overtakes_a_load() {
 }
 
 #[test]
-#[ignore = "fails: those who joined are given the older value"]
 fn who_comes_after_a_delete_gets_nothing_older_from_a_fill_that_fails() {
     super::outages::who_comes_after_a_delete_gets_nothing_older_from_a_fill_that_fails(&one());
 }
 
 #[test]
-#[ignore = "fails: those who joined are given the older value"]
 fn who_comes_after_a_delete_gets_nothing_older_from_a_load_without_a_lease() {
     super::outages::who_comes_after_a_delete_gets_nothing_older_from_a_load_without_a_lease(&one());
 }

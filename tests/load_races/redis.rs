@@ -166,7 +166,6 @@ fn a_placeholder_that_another_program_keeps_is_still_the_owners() {
 }
 
 #[test]
-#[ignore = "fails: those who joined are given the older value"]
 fn who_comes_after_a_delete_gets_nothing_older_from_a_fill_that_fails() {
     super::outages::who_comes_after_a_delete_gets_nothing_older_from_a_fill_that_fails(
         &one_server(),
@@ -174,7 +173,6 @@ fn who_comes_after_a_delete_gets_nothing_older_from_a_fill_that_fails() {
 }
 
 #[test]
-#[ignore = "fails: those who joined are given the older value"]
 fn who_comes_after_a_delete_gets_nothing_older_from_a_load_without_a_lease() {
     super::outages::who_comes_after_a_delete_gets_nothing_older_from_a_load_without_a_lease(
         &one_server(),

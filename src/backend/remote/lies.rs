@@ -65,9 +65,10 @@ impl<S> Lies<S> {
         self.tags().iter().for_each(|tag| talk.want_tag(tag));
     }
 
-    /// Whether all tags were read in this call.
+    /// Whether all tags were read with it, or after it: what was written meanwhile under a version that
+    /// is out of date was never alive.
     pub(crate) fn can_be_judged<T: Store>(&self, talk: &Talk<'_, T>) -> bool {
-        self.tags().iter().all(|tag| talk.tag(tag).is_some())
+        self.tags().iter().all(|tag| talk.has_now(tag))
     }
 
     /// Judges it by the versions its tags have now.

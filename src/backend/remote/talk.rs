@@ -145,6 +145,11 @@ impl<'s, S: Store> Talk<'s, S> {
         self.tags.get(tag).map(|fetched| &fetched.version)
     }
 
+    /// Whether it was asked for in this round.
+    pub(crate) fn has_now(&self, tag: &str) -> bool {
+        self.tags.get(tag).is_some_and(|fetched| fetched.round == self.round)
+    }
+
     /// A tag's version as read in this round.
     pub(crate) fn tag_now(&self, tag: &str) -> Result<Option<u64>> {
         match self.tags.get(tag) {

@@ -78,14 +78,11 @@ impl Task<'_> {
                 Role::Reenters => return Err(reentrant()),
                 Role::Joins(flight) => match flight.wait(deadline).ok_or_else(late)? {
                     Landing::Failed => return Err(load_failed()),
-                    Landing::Value(entry, life) => {
-                        let known = entry.schema == policy.schema;
-                        if known && taking.accept(&entry, &life, false, 0) {
-                            core.counters.add(Count::Coalesced);
+                    landing => {
+                        if self.joins(landing, offer, taking) {
                             return Ok(Arrival::Answered);
                         }
                     }
-                    Landing::Again => {}
                 },
                 Role::Waits(flight) => drop(flight.wait(deadline).ok_or_else(late)?),
             }
@@ -95,6 +92,20 @@ impl Task<'_> {
             read = core.read(policy, name, &want)?;
             offer = self.offer(&mut read, taking).0;
         }
+    }
+
+    /// Takes the value of another thread's load, if this caller may have it.
+    pub(in crate::cache) fn joins(
+        self,
+        landing: Landing,
+        offer: Offer,
+        taking: &mut dyn Taking,
+    ) -> bool {
+        let Some((entry, life)) = landing.shared(offer != Offer::Down) else { return false };
+        let known = entry.schema == self.policy.schema;
+        let taken = known && taking.accept(&entry, &life, false, 0);
+        self.core.counters.add_many(Count::Coalesced, u64::from(taken));
+        taken
     }
 
     /// Offers what was found to the caller; and what to count.

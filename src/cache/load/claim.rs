@@ -337,8 +337,7 @@ impl<'a> Task<'a> {
         let (when, held) = match claim.take_right() {
             Right::Lease(lease) => (When::Lease(lease.clone()), Some(lease)),
             Right::Unfenced => (When::Always, None),
-            // One value for all who wait is better than a stampede to the source.
-            Right::Down => return Err(shared),
+            Right::Down => return Err(shared.unsure()),
             Right::Lost => {
                 self.core.counters.add(Count::Overtaken);
                 return Err(Landing::Again);
@@ -371,9 +370,8 @@ impl<'a> Task<'a> {
                     claim.right = Right::Lease(lease);
                     self.give_back(claim, true);
                 }
-                // In an outage one value for all who wait is better than a stampede. A backend that
-                // answers, and does not take it, may have heard of an invalidation.
-                let landing = if error.is_transient() { shared } else { Landing::Again };
+                // A backend that answers, and does not take it, may have heard of an invalidation.
+                let landing = if error.is_transient() { shared.unsure() } else { Landing::Again };
                 // The caller has its value: a cache that cannot keep it does not take it away.
                 (landing, if self.policy.strict { Err(error) } else { Ok(false) })
             }
@@ -385,7 +383,8 @@ impl<'a> Task<'a> {
         let shared = Landing::Value(entry, Life::new(Some(Duration::ZERO)));
         let lease = match claim.take_right() {
             Right::Lease(lease) => lease,
-            Right::Unfenced | Right::Down => return shared,
+            Right::Unfenced => return shared,
+            Right::Down => return shared.unsure(),
             Right::Lost => return Landing::Again,
         };
         let release = Write::new(self.name, When::Lease(lease), Change::Release);
