@@ -5,6 +5,7 @@
 // Each test binary uses a part.
 #![allow(dead_code, unused_imports)]
 
+mod again;
 mod certs;
 mod cluster;
 mod memcached;
@@ -17,6 +18,7 @@ mod sentinel;
 mod tls_front;
 mod wait;
 
+pub use again::{Again, orders, tell};
 pub use cluster::RedisCluster;
 pub use memcached::{MemcachedFleet, MemcachedServer};
 pub use port::free_port;

@@ -1,0 +1,154 @@
+//! Invalidation wins, across processes: random operations by eight threads in two processes on six
+//! keys and three tags, and a checker that knows the promise word by word.
+//!
+//! 100,000 operations on each backend, unless `YC_HISTORY` says how many.
+#![cfg(all(feature = "redis", feature = "memcached"))]
+
+mod checker;
+mod history;
+mod processes;
+mod rules;
+#[path = "../support/mod.rs"]
+mod support;
+mod unfenced;
+mod worker;
+
+use std::env;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use checker::{Violation, check};
+use history::{Event, History};
+use processes::Kind;
+use support::{MemcachedServer, RedisCluster, RedisServer};
+use unfenced::Unfenced;
+use yokedcache::backend::Backend;
+use yokedcache::{Cache, Memory};
+
+const PROCESSES: u64 = 2;
+/// Of each process.
+const THREADS: u64 = 4;
+
+fn operations() -> u64 {
+    env::var("YC_HISTORY").map_or(100_000, |count| count.parse().expect("YC_HISTORY is a number"))
+}
+
+/// A history at a time: threads that wait for a processor do not collide.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn judged(what: &str, play: impl FnOnce() -> History) -> (History, Vec<Violation>) {
+    let _alone = alone();
+    let started = Instant::now();
+    let history = play();
+    let (played, checked) = (started.elapsed(), Instant::now());
+    let violations = check(&history.events);
+    let count = |of: fn(&Event) -> bool| history.events.iter().filter(|event| of(event)).count();
+    println!(
+        "{what}: {} operations in {played:.1?}, checked in {:.1?}: {} values read, {} misses, \
+         {} loads, {} overtaken, {} writes, {} invalidations, {} errors, {} violations",
+        history.tally.operations,
+        checked.elapsed(),
+        count(|event| matches!(event, Event::Read { .. })),
+        history.tally.misses,
+        count(|event| matches!(event, Event::Load { .. })),
+        history.tally.overtaken,
+        count(|event| matches!(event, Event::Write { .. })),
+        count(|event| matches!(event, Event::Invalidate { .. })),
+        history.tally.errors,
+        violations.len(),
+    );
+    (history, violations)
+}
+
+#[track_caller]
+fn keeps_its_promise(what: &str, play: impl FnOnce() -> History) {
+    let (history, violations) = judged(what, play);
+    let first = &violations[..violations.len().min(5)];
+    assert!(first.is_empty(), "{} violations; the first: {first:#?}", violations.len());
+    let tally = history.tally;
+    assert!(tally.errors * 1_000 <= tally.operations, "{:?}", tally.first_error);
+    let reads = history.events.iter().filter(|event| matches!(event, Event::Read { .. })).count();
+    assert!(reads as u64 * 10 > tally.operations, "too few reads find anything: {reads}");
+}
+
+#[track_caller]
+fn breaks_it(what: &str, play: impl FnOnce() -> History) {
+    let (_, violations) = judged(what, play);
+    assert!(!violations.is_empty(), "no fault was found where there is one");
+}
+
+/// Caches over one memory take the place of processes.
+fn within(caches: &[Cache]) -> History {
+    let (threads, operations) = (8 / caches.len() as u64, operations() / caches.len() as u64);
+    let mut history = History::default();
+    thread::scope(|scope| {
+        let play = |(cache, first)| {
+            scope.spawn(move || worker::play(cache, first, threads, operations, 1))
+        };
+        let players: Vec<_> = caches.iter().zip((0..).step_by(4)).map(play).collect();
+        players.into_iter().for_each(|player| history.merge(player.join().unwrap()));
+    });
+    history
+}
+
+fn cache(backend: impl Backend) -> Cache {
+    // Strict: a write that did not happen is to be seen as such.
+    Cache::builder(backend).key_prefix("history").strict().build().unwrap()
+}
+
+fn memory() -> Arc<Memory> {
+    Arc::new(Memory::builder().max_size(10_000).build().unwrap())
+}
+
+#[test]
+fn invalidation_wins_over_memory() {
+    keeps_its_promise("memory", || within(&[cache(memory())]));
+}
+
+#[test]
+fn invalidation_wins_between_two_caches_over_one_memory() {
+    let memory = memory();
+    let caches = [cache(memory.clone()), cache(memory)];
+    keeps_its_promise("memory, two caches", || within(&caches));
+}
+
+#[test]
+fn invalidation_wins_between_processes_over_redis() {
+    let server = RedisServer::start(&[]);
+    keeps_its_promise("redis", || processes::play(Kind::Redis, server.url()));
+}
+
+#[test]
+fn invalidation_wins_between_processes_over_a_redis_cluster() {
+    let cluster = RedisCluster::start();
+    keeps_its_promise("redis cluster", || processes::play(Kind::Redis, &cluster.url()));
+}
+
+#[test]
+fn invalidation_wins_between_processes_over_memcached() {
+    let server = MemcachedServer::start(&[]);
+    keeps_its_promise("memcached", || processes::play(Kind::Memcached, server.url()));
+}
+
+#[test]
+fn without_fences_faults_are_found_over_memory() {
+    let memory = memory();
+    let caches = [cache(Unfenced(memory.clone())), cache(Unfenced(memory))];
+    breaks_it("memory, two caches, no fences", || within(&caches));
+}
+
+#[test]
+fn without_fences_faults_are_found_over_redis() {
+    let server = RedisServer::start(&[]);
+    breaks_it("redis, no fences", || processes::play(Kind::RedisUnfenced, server.url()));
+}
+
+#[test]
+fn without_fences_faults_are_found_over_memcached() {
+    let server = MemcachedServer::start(&[]);
+    breaks_it("memcached, no fences", || processes::play(Kind::MemcachedUnfenced, server.url()));
+}
