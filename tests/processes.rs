@@ -150,7 +150,7 @@ impl<'a> Family<'a> {
     }
 
     /// All ask for a key nobody has, and who loads it is killed so long after it began. How long
-    /// the others waited for the next to load; none if the load had ended already.
+    /// the others waited for the next to load; none if the value was stored already.
     fn deadly_round(&mut self, key: &str, after: Duration) -> Option<Duration> {
         let mut round = self.ask(key, SLOW);
         while round.loads.is_empty() {
@@ -167,7 +167,7 @@ impl<'a> Family<'a> {
         assert_eq!(round.gone, Some(owner));
         self.children[owner] = self.child(owner);
         assert!(round.all_got_the_same(), "{key}: {:?}", round.values);
-        if round.values.contains_key(&owner) {
+        if round.values.contains_key(&owner) || round.loads.len() == 1 {
             return None;
         }
         assert_eq!(round.loads.len(), 2, "{key} is loaded once more: {:?}", round.loads);
@@ -191,12 +191,18 @@ fn another_takes_over(what: &str, url: &str, lease: Duration, kills: usize) {
     while waits.len() < kills {
         round += 1;
         assert!(round <= kills * 2, "loads end before they are killed");
-        let after = SLOW.mul_f64(RandomState::new().hash_one(()) as f64 / u64::MAX as f64 * 0.8);
+        // Rounds begin at any moment between two ticks of Memcached's clock.
+        sleep(random(0, 1_000));
+        let after = random(0, SLOW.as_millis() as u64 * 4 / 5);
         waits.extend(family.deadly_round(&format!("deadly-{round}"), after));
     }
     waits.sort_unstable();
     println!("{what}: {kills} kills; others took over after {:.1?}", waits);
     assert!(waits[kills - 1] <= lease + Duration::from_secs(1), "{waits:?}");
+}
+
+fn random(from_ms: u64, to_ms: u64) -> Duration {
+    Duration::from_millis(from_ms + RandomState::new().hash_one(()) % (to_ms - from_ms))
 }
 
 #[test]

@@ -30,8 +30,14 @@ const PROCESSES: u64 = 2;
 /// Of each process.
 const THREADS: u64 = 4;
 
-fn operations() -> u64 {
+/// How many a history has that is to be right.
+fn many() -> u64 {
     env::var("YC_HISTORY").map_or(100_000, |count| count.parse().expect("YC_HISTORY is a number"))
+}
+
+/// How many are enough where faults are common.
+fn few() -> u64 {
+    many() / 10
 }
 
 /// A history at a time: threads that wait for a processor do not collide.
@@ -82,14 +88,16 @@ fn breaks_it(what: &str, play: impl FnOnce() -> History) {
 }
 
 /// Caches over one memory take the place of processes.
-fn within(caches: &[Cache]) -> History {
-    let (threads, operations) = (8 / caches.len() as u64, operations() / caches.len() as u64);
+fn within(caches: &[Cache], operations: u64) -> History {
+    let caches_count = caches.len() as u64;
+    let (threads, operations) = (PROCESSES * THREADS / caches_count, operations / caches_count);
     let mut history = History::default();
     thread::scope(|scope| {
         let play = |(cache, first)| {
             scope.spawn(move || worker::play(cache, first, threads, operations, 1))
         };
-        let players: Vec<_> = caches.iter().zip((0..).step_by(4)).map(play).collect();
+        let players: Vec<_> =
+            caches.iter().zip((0..).step_by(threads as usize)).map(play).collect();
         players.into_iter().for_each(|player| history.merge(player.join().unwrap()));
     });
     history
@@ -106,49 +114,51 @@ fn memory() -> Arc<Memory> {
 
 #[test]
 fn invalidation_wins_over_memory() {
-    keeps_its_promise("memory", || within(&[cache(memory())]));
+    keeps_its_promise("memory", || within(&[cache(memory())], many()));
 }
 
 #[test]
 fn invalidation_wins_between_two_caches_over_one_memory() {
     let memory = memory();
     let caches = [cache(memory.clone()), cache(memory)];
-    keeps_its_promise("memory, two caches", || within(&caches));
+    keeps_its_promise("memory, two caches", || within(&caches, many()));
 }
 
 #[test]
 fn invalidation_wins_between_processes_over_redis() {
     let server = RedisServer::start(&[]);
-    keeps_its_promise("redis", || processes::play(Kind::Redis, server.url()));
+    keeps_its_promise("redis", || processes::play(Kind::Redis, server.url(), many()));
 }
 
 #[test]
 fn invalidation_wins_between_processes_over_a_redis_cluster() {
     let cluster = RedisCluster::start();
-    keeps_its_promise("redis cluster", || processes::play(Kind::Redis, &cluster.url()));
+    keeps_its_promise("redis cluster", || processes::play(Kind::Redis, &cluster.url(), many()));
 }
 
 #[test]
 fn invalidation_wins_between_processes_over_memcached() {
     let server = MemcachedServer::start(&[]);
-    keeps_its_promise("memcached", || processes::play(Kind::Memcached, server.url()));
+    keeps_its_promise("memcached", || processes::play(Kind::Memcached, server.url(), many()));
 }
 
 #[test]
 fn without_fences_faults_are_found_over_memory() {
     let memory = memory();
     let caches = [cache(Unfenced(memory.clone())), cache(Unfenced(memory))];
-    breaks_it("memory, two caches, no fences", || within(&caches));
+    breaks_it("memory, two caches, no fences", || within(&caches, few()));
 }
 
 #[test]
 fn without_fences_faults_are_found_over_redis() {
     let server = RedisServer::start(&[]);
-    breaks_it("redis, no fences", || processes::play(Kind::RedisUnfenced, server.url()));
+    breaks_it("redis, no fences", || processes::play(Kind::RedisUnfenced, server.url(), few()));
 }
 
 #[test]
 fn without_fences_faults_are_found_over_memcached() {
     let server = MemcachedServer::start(&[]);
-    breaks_it("memcached, no fences", || processes::play(Kind::MemcachedUnfenced, server.url()));
+    breaks_it("memcached, no fences", || {
+        processes::play(Kind::MemcachedUnfenced, server.url(), few())
+    });
 }

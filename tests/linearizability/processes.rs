@@ -15,7 +15,7 @@ use yokedcache::{Cache, Memcached, Redis};
 use crate::history::History;
 use crate::support::{Again, Process, orders, tell};
 use crate::unfenced::Unfenced;
-use crate::{PROCESSES, THREADS, cache, operations, worker};
+use crate::{PROCESSES, THREADS, cache, worker};
 
 /// What the processes share.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -51,14 +51,14 @@ struct Task<'a> {
 const TASK: &str = "YC_TASK";
 
 /// Lets all processes play at once; what happened.
-pub fn play(kind: Kind, url: &str) -> History {
+pub fn play(kind: Kind, url: &str, operations: u64) -> History {
     let (dir, seed) = (Process::new_dir(), RandomState::new().hash_one(()));
     let files: Vec<_> = (0..PROCESSES).map(|i| dir.join(format!("{i}.json"))).collect();
     let mut workers: Vec<_> = files
         .iter()
         .zip(0..)
         .map(|(file, process)| {
-            let operations = operations() / PROCESSES;
+            let operations = operations / PROCESSES;
             start(&Task { kind, url, file, process, operations, seed })
         })
         .collect();

@@ -40,9 +40,10 @@ const WEIGHTS: [(Kind, u64); 12] = [
     (Kind::Add, 40),
     (Kind::Delete, 50),
     (Kind::AnyTag, 40),
-    (Kind::AllTags, 4),
-    (Kind::Pattern, 4),
-    (Kind::Clear, 2),
+    // These visit every key of a server, one after the other on Memcached.
+    (Kind::AllTags, 1),
+    (Kind::Pattern, 2),
+    (Kind::Clear, 1),
     (Kind::Load, 110),
     (Kind::TaggedLoad, 100),
     (Kind::LateTagLoad, 80),
@@ -95,6 +96,11 @@ impl Dice {
             left -= weight;
         }
         unreachable!("less than the sum was rolled")
+    }
+
+    /// The first the most often.
+    fn key(&mut self) -> u8 {
+        self.roll(KEYS).min(self.roll(KEYS)) as u8
     }
 
     /// One tag or two.
@@ -158,7 +164,7 @@ pub fn play(cache: &Cache, first: u64, threads: u64, operations: u64, seed: u64)
 
 impl Player<'_> {
     fn step(&mut self) {
-        let key = self.dice.roll(KEYS) as u8;
+        let key = self.dice.key();
         let (tags, pause) = (self.dice.tags(), self.dice.pause());
         match self.dice.kind() {
             Kind::Get => self.get(key),
