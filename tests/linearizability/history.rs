@@ -45,6 +45,27 @@ pub enum Event {
     Invalidate { reach: Reach, span: Span },
 }
 
+impl Event {
+    /// The key it is about, unless it is about many.
+    pub fn key(&self) -> Option<u8> {
+        match self {
+            Event::Write { key, .. } | Event::Load { key, .. } | Event::Read { key, .. } => {
+                Some(*key)
+            }
+            Event::Invalidate { .. } => None,
+        }
+    }
+
+    /// Of a load its begin.
+    pub fn span(&self) -> Span {
+        match self {
+            Event::Load { began, .. } => Span { begin: *began, end: *began },
+            Event::Write { span, .. } | Event::Read { span, .. } => *span,
+            Event::Invalidate { span, .. } => *span,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     pub operations: u64,

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Instant;
 
 use checker::{Violation, check};
-use history::{Event, History};
+use history::{Event, History, Span};
 use processes::Kind;
 use support::{MemcachedServer, RedisCluster, RedisServer};
 use unfenced::Unfenced;
@@ -70,11 +70,27 @@ fn judged(what: &str, play: impl FnOnce() -> History) -> (History, Vec<Violation
     (history, violations)
 }
 
+/// Prints what happened to the key between the write and the read that should not have seen it.
+fn tell_the_story(violation: &Violation, history: &[Event]) {
+    println!("{violation:#?}");
+    let from = violation.origin.as_ref().map_or(0, |origin| origin.span().begin);
+    let (key, to) = (violation.read.key(), violation.read.span().end);
+    let touches = |event: &&Event| {
+        let Span { begin, end } = event.span();
+        event.key().is_none_or(|of| Some(of) == key) && end >= from && begin <= to
+    };
+    let mut story: Vec<_> = history.iter().filter(touches).collect();
+    story.sort_unstable_by_key(|event| event.span().begin);
+    story
+        .iter()
+        .for_each(|event| println!("{:?} {event:?}", event.span().begin.wrapping_sub(from)));
+}
+
 #[track_caller]
 fn keeps_its_promise(what: &str, play: impl FnOnce() -> History) {
     let (history, violations) = judged(what, play);
-    let first = &violations[..violations.len().min(5)];
-    assert!(first.is_empty(), "{} violations; the first: {first:#?}", violations.len());
+    violations.iter().take(3).for_each(|violation| tell_the_story(violation, &history.events));
+    assert!(violations.is_empty(), "{} violations: see above", violations.len());
     let tally = history.tally;
     assert!(tally.errors * 1_000 <= tally.operations, "{:?}", tally.first_error);
     let reads = history.events.iter().filter(|event| matches!(event, Event::Read { .. })).count();
