@@ -9,6 +9,9 @@ use crate::history::{Event, Nanos, Reach, Span, TagSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     NeverWritten,
+    /// By an add that said no: its value was there all the same, if only for a moment. That breaks
+    /// another promise than that of invalidations.
+    Refused,
     NotYetWritten,
     /// By a delete, a pattern or a clear, or by a newer value.
     GoneWithItsKey,
@@ -48,6 +51,12 @@ impl<'h> Origin<'h> {
             &Event::Load { key, value, began, ref tags } => {
                 let (tags, effective) = (tags.clone(), Nanos::MAX);
                 Some((value, Origin { event, key, began, since: began, tags, effective }))
+            }
+            &Event::Refused { key, value, span: Span { begin, .. } } => {
+                let (tags, never) = (Vec::new(), Nanos::MAX);
+                let origin =
+                    Origin { event, key, began: begin, since: never, tags, effective: never };
+                Some((value, origin))
             }
             Event::Read { .. } | Event::Invalidate { .. } => None,
         }
@@ -162,6 +171,7 @@ impl<'h> Checker<'h> {
         let origin = self.origins.get(&value).filter(|origin| origin.key == key);
         let (reason, by) = match origin {
             None => (Reason::NeverWritten, None),
+            Some(Origin { event: Event::Refused { .. }, .. }) => (Reason::Refused, None),
             Some(origin) if origin.began > span.end => (Reason::NotYetWritten, None),
             Some(origin) => self.hidden(origin, span.begin)?,
         };

@@ -37,6 +37,8 @@ pub enum Reach {
 pub enum Event {
     /// A set, or an add that stored. One that failed may still take effect: it never ends.
     Write { key: u8, value: u64, tags: TagSet, span: Span },
+    /// An add that said that it stored nothing.
+    Refused { key: u8, value: u64, span: Span },
     /// A run of a loader. A tag protects what is loaded from the moment it was named.
     Load { key: u8, value: u64, began: Nanos, tags: Vec<(TagSet, Nanos)> },
     /// A value that was given to a caller whose own loader did not make it.
@@ -49,9 +51,10 @@ impl Event {
     /// The key it is about, unless it is about many.
     pub fn key(&self) -> Option<u8> {
         match self {
-            Event::Write { key, .. } | Event::Load { key, .. } | Event::Read { key, .. } => {
-                Some(*key)
-            }
+            Event::Write { key, .. }
+            | Event::Refused { key, .. }
+            | Event::Load { key, .. }
+            | Event::Read { key, .. } => Some(*key),
             Event::Invalidate { .. } => None,
         }
     }
@@ -60,8 +63,8 @@ impl Event {
     pub fn span(&self) -> Span {
         match self {
             Event::Load { began, .. } => Span { begin: *began, end: *began },
-            Event::Write { span, .. } | Event::Read { span, .. } => *span,
-            Event::Invalidate { span, .. } => *span,
+            Event::Write { span, .. } | Event::Refused { span, .. } => *span,
+            Event::Read { span, .. } | Event::Invalidate { span, .. } => *span,
         }
     }
 }

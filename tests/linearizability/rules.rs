@@ -63,6 +63,13 @@ fn what_is_read_was_written_under_that_key() {
 }
 
 #[test]
+fn what_an_add_refused_to_store_is_not_read() {
+    let refused = Event::Refused { key: KEY, value: 1, span: span(10, 20) };
+    broken(Reason::Refused, &[refused.clone(), read(1, 15, 40)]);
+    right(&[refused, set(2, 10, 20), read(2, 15, 40)]);
+}
+
+#[test]
 fn nothing_is_read_before_its_write_began() {
     broken(Reason::NotYetWritten, &[set(1, 50, 60), read(1, 30, 40)]);
     right(&[set(1, 35, 60), read(1, 30, 40)]);

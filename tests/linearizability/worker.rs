@@ -217,7 +217,7 @@ impl Player<'_> {
         let entry = self.entry(key, tags);
         let (mut span, done) = self.recorder.call(|| write(entry, &value.into()));
         if done == Some(false) {
-            return;
+            return self.recorder.note(Event::Refused { key, value, span });
         }
         if done.is_none() {
             span.end = Nanos::MAX;
