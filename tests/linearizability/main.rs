@@ -86,12 +86,18 @@ fn tell_the_story(violation: &Violation, history: &[Event]) {
         .for_each(|event| println!("{:?} {event:?}", event.span().begin.wrapping_sub(from)));
 }
 
+/// In a cluster a value and its tags are on different nodes, read at the same time: a reader may see
+/// an added value that an invalidation kills before `add` can confirm it, and `add` says no. Nothing
+/// is promised of that.
+fn is_broken(what: &str, violation: &Violation) -> bool {
+    violation.reason != Reason::Refused || !what.contains("cluster")
+}
+
 #[track_caller]
 fn keeps_its_promise(what: &str, play: impl FnOnce() -> History) {
     let (history, violations) = judged(what, play);
     violations.iter().take(3).for_each(|violation| tell_the_story(violation, &history.events));
-    // Known, and not what this test is about.
-    let broken = violations.iter().filter(|violation| violation.reason != Reason::Refused);
+    let broken = violations.iter().filter(|violation| is_broken(what, violation));
     assert_eq!(broken.count(), 0, "violations: see above");
     let tally = history.tally;
     assert!(tally.errors * 1_000 <= tally.operations, "{:?}", tally.first_error);
@@ -102,7 +108,7 @@ fn keeps_its_promise(what: &str, play: impl FnOnce() -> History) {
 #[track_caller]
 fn breaks_it(what: &str, play: impl FnOnce() -> History) {
     let (_, violations) = judged(what, play);
-    let broken = violations.iter().filter(|violation| violation.reason != Reason::Refused);
+    let broken = violations.iter().filter(|violation| is_broken(what, violation));
     assert!(broken.count() > 0, "no fault was found where there is one");
 }
 
