@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::View;
-use super::core::{Core, unanswered};
+use super::core::Core;
 use super::freshness::{End, Freshness};
 use super::load::{Answer, Begun, Frame, Load, Loaded, Seat, Task};
-use super::look::{reading, usable};
+use super::look::{reading, reading_to_load, usable};
 use super::lookup::{Lookup, ttl_left};
 use super::policy::Policy;
 use super::ttl::Ttl;
@@ -402,10 +402,8 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
     where
         T: Serialize + DeserializeOwned,
     {
-        match self.load_frame(false, false, |_| loader().map(Loaded::Value))? {
-            Ok(answer) => answer.value.map(Ok).ok_or_else(unanswered),
-            Err(error) => Ok(Err(error)),
-        }
+        let Self { view, key, tags, policy } = self;
+        view.get_or_load(&policy, key.as_ref(), tags, loader)
     }
 
     /// The value; if there is none, what `compute` returns. See
@@ -506,7 +504,8 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
         with_name(&view.prefix, key.as_ref(), |name| {
             let seat = Seat::new(&view.core, tags, takes_none).wanting_life(wants_life);
             let mut frame = Frame::new(seat, loader);
-            Task { core: &view.core, policy: &policy, name }.load(&mut frame)?;
+            let task = Task { core: &view.core, policy: &policy, name };
+            task.load(view.core.read(&policy, name, &task.want(&frame))?, &mut frame)?;
             frame.answer()
         })
     }
@@ -547,6 +546,39 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
             match task.begin(&view.core, &mut seat)? {
                 Some(slot) => Ok(Begun::Slot(slot)),
                 None => seat.answer().map(Begun::Hit),
+            }
+        })
+    }
+}
+
+impl View {
+    /// See [`EntryRef::get_or_load`].
+    #[inline]
+    pub(super) fn get_or_load<T, E, G>(
+        &self,
+        policy: &Policy,
+        key: &str,
+        tags: G,
+        loader: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Result<T, E>>
+    where
+        T: Serialize + DeserializeOwned,
+        G: IntoIterator<Item: AsRef<str>>,
+    {
+        let core = &*self.core;
+        with_name(&self.prefix, key, |name| {
+            let task = Task { core, policy, name };
+            let mut read = Read::Unanswered;
+            core.read_into(policy, name, &reading_to_load(policy, false), &mut read)?;
+            if let Some(value) = core.hit(policy, &mut read) {
+                return Ok(Ok(value));
+            }
+            let seat = Seat::new(core, tags, false);
+            let mut frame = Frame::new(seat, |_: &mut Load<'_>| loader().map(Loaded::Value));
+            task.load(read, &mut frame)?;
+            match frame.answer()? {
+                Ok(answer) => answer.into_value().map(Ok),
+                Err(error) => Ok(Err(error)),
             }
         })
     }

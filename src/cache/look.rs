@@ -56,6 +56,12 @@ pub(crate) fn reading(policy: &Policy) -> Want<'static> {
     Want { slide: policy.fresh.sliding, ..Want::VALUE }
 }
 
+/// What a load wants that only looks yet.
+#[inline]
+pub(crate) fn reading_to_load(policy: &Policy, wants_life: bool) -> Want<'static> {
+    Want { meta: wants_life || policy.fresh.is_early(), ..reading(policy) }
+}
+
 impl Core {
     /// Reads and decodes one value.
     #[inline]
@@ -107,6 +113,16 @@ impl Core {
     #[inline]
     pub(crate) fn look<T: DeserializeOwned>(&self, policy: &Policy, read: &mut Read) -> Look<T> {
         self.look_by(usable(policy, read), |found| self.format.decode(&found.entry))
+    }
+
+    /// The value, if it is there and nothing else needs to be said of it: what nearly every load
+    /// finds.
+    #[inline]
+    pub(crate) fn hit<T: DeserializeOwned>(&self, policy: &Policy, read: &mut Read) -> Option<T> {
+        let found = usable(policy, read).ok().filter(|_| !policy.fresh.is_early())?;
+        let Decoded::Value(value) = self.format.decode(&found.entry) else { return None };
+        self.counters.add(Count::Hit);
+        Some(value)
     }
 
     /// As bytes.

@@ -1,6 +1,8 @@
 //! The typed front.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::iter::empty;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
@@ -396,7 +398,8 @@ impl Cache {
     where
         T: Serialize + DeserializeOwned,
     {
-        self.entry(key).get_or_load(loader)
+        let view = &*self.0;
+        view.get_or_load(&view.policy, key.as_ref(), empty::<&str>(), loader)
     }
 
     /// The value, computed and stored if there is none. See [`EntryRef::get_or_load`].
@@ -407,7 +410,8 @@ impl Cache {
     where
         T: Serialize + DeserializeOwned,
     {
-        self.entry(key).get_or_compute(compute)
+        let Ok(value) = self.get_or_load(key, || Ok::<_, Infallible>(compute()))?;
+        Ok(value)
     }
 
     /// Whether the backend and its servers answer, how quickly, and what their operators should know.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Taking, Task, late, load_failed, reentrant};
 use crate::backend::{Cause, CodecId, Found, Over, Read, Want};
-use crate::cache::look::reading;
+use crate::cache::look::reading_to_load;
 use crate::error::Result;
 use crate::flight::{Landing, Leader, Role};
 use crate::stats::Count;
@@ -49,9 +49,8 @@ impl Offer {
 
 impl Task<'_> {
     /// What is asked of the backend beside the value.
-    pub(super) fn want(self, taking: &dyn Taking) -> Want<'static> {
-        let meta = taking.wants_life() || self.policy.fresh.is_early();
-        Want { meta, ..reading(self.policy) }
+    pub(in crate::cache) fn want(self, taking: &dyn Taking) -> Want<'static> {
+        reading_to_load(self.policy, taking.wants_life())
     }
 
     /// Takes an answer from the cache or from another thread's load, or else the lead.
@@ -60,9 +59,19 @@ impl Task<'_> {
         taking: &mut dyn Taking,
         deadline: Instant,
     ) -> Result<Arrival> {
+        let read = self.core.read(self.policy, self.name, &self.want(taking))?;
+        self.arrive_with(read, taking, deadline)
+    }
+
+    /// The same with what was read already.
+    pub(super) fn arrive_with(
+        self,
+        mut read: Read,
+        taking: &mut dyn Taking,
+        deadline: Instant,
+    ) -> Result<Arrival> {
         let Self { core, policy, name } = self;
         let want = self.want(taking);
-        let mut read = core.read(policy, name, &want)?;
         let (mut offer, count) = self.offer(&mut read, taking);
         core.counters.add(count);
         loop {

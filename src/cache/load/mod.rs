@@ -22,7 +22,7 @@ pub use slot::{Begun, Slot};
 use super::core::Core;
 use super::policy::Policy;
 use super::ttl::Ttl;
-use crate::backend::{Change, Entry, Life, Name, Tags};
+use crate::backend::{Change, Entry, Life, Name, Read, Tags};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::{Landing, Leader};
 use crate::stats::Count;
@@ -150,10 +150,10 @@ pub(super) struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    /// Answers from the cache, from another thread's load, or by loading.
-    pub(super) fn load(self, loading: &mut dyn Loading) -> Result<()> {
+    /// Answers from what was read, from another thread's load, or by loading.
+    pub(super) fn load(self, read: Read, loading: &mut dyn Loading) -> Result<()> {
         let deadline = deadline(self.policy.timeout);
-        match self.arrive(loading, deadline)? {
+        match self.arrive_with(read, loading, deadline)? {
             Arrival::Answered => Ok(()),
             Arrival::Leads(leader, offer) => self.lead(leader, offer, loading, deadline),
         }
