@@ -165,7 +165,7 @@ impl CacheBuilder {
     }
 
     /// How long a call may take. Default: what the backend is set to; waiting for another thread's
-    /// load ends after 30 seconds.
+    /// load ends after a minute.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policy.timeout = Some(timeout);
         self

@@ -172,17 +172,21 @@ impl Freshness {
 
     /// Refuses settings out of range.
     pub(crate) fn check(&self) -> Result<()> {
-        let good = match self.early {
-            Early::Never => true,
-            Early::At(part) => (0.0..=1.0).contains(&part),
-            Early::XFetch(beta) => beta >= 0.0,
-        };
-        if good {
-            return Ok(());
+        let nothing = Ttl::After(Duration::ZERO);
+        if self.ttl == nothing || self.negative_ttl == nothing {
+            return Err(zero("a time to live"));
+        }
+        if self.sliding == Some(Duration::ZERO) {
+            return Err(zero("a sliding time to live"));
         }
         let what = match self.early {
-            Early::At(part) => format!("{part} is no part of a life, from 0 to 1"),
-            early => format!("{early:?} is no chance: beta is 0 or more"),
+            Early::At(part) if !(0.0..=1.0).contains(&part) => {
+                format!("{part} is no part of a life, from 0 to 1")
+            }
+            Early::XFetch(beta) if beta.is_nan() || beta < 0.0 => {
+                format!("a chance of {beta} is none: it is 0 or more")
+            }
+            Early::Never | Early::At(_) | Early::XFetch(_) => return Ok(()),
         };
         Err(Error::new(ErrorKind::InvalidArgument, what))
     }
@@ -214,9 +218,7 @@ impl Freshness {
 
     /// The life of an entry stored now; `None` if it would be over already.
     pub(crate) fn life(&self, ttl: Ttl, clock: &Clock, random: &Random) -> Result<Option<Life>> {
-        if self.sliding == Some(Duration::ZERO) {
-            return Err(zero("a sliding time to live"));
-        }
+        self.check()?;
         let ttl = match self.end(ttl, clock)? {
             End::Past => return Ok(None),
             End::Never => return Ok(Some(Life { idle: self.sliding, ..Life::FOREVER })),

@@ -198,19 +198,22 @@ where
     /// way, or there is no room for it.
     ///
     /// # Errors
-    /// [`InvalidKey`](ErrorKind::InvalidKey).
+    /// [`InvalidKey`](ErrorKind::InvalidKey), and settings out of range.
     pub fn refresh(&self, key: impl AsRef<str>) -> Result<bool> {
-        let View { core, prefix, .. } = &self.view;
-        with_name(prefix, key.as_ref(), |name| match core.flights.enter(name.as_str()) {
-            Role::Leads(leader) => Ok(self.refresh_behind(leader, Offer::Early(None), name)),
-            Role::Joins(_) | Role::Waits(_) | Role::Reenters => Ok(false),
+        let View { core, prefix, policy, .. } = &self.view;
+        with_name(prefix, key.as_ref(), |name| {
+            Task::new(core, policy, name)?;
+            Ok(match core.flights.enter(name.as_str()) {
+                Role::Leads(leader) => self.refresh_behind(leader, Offer::Early(None), name),
+                Role::Joins(_) | Role::Waits(_) | Role::Reenters => false,
+            })
         })
     }
 
     fn answer(&self, key: &str, wants_life: bool) -> Told<T, E> {
         let View { core, prefix, policy, .. } = &self.view;
         with_name(prefix, key, |name| {
-            let task = Task { core, policy, name };
+            let task = Task::new(core, policy, name)?;
             let mut frame = frame(core, &*self.run, &self.tags, wants_life);
             let wait = match (policy.timeout, self.hard_limit) {
                 (Some(timeout), Some(limit)) => Some(timeout.min(limit)),

@@ -132,8 +132,8 @@ impl Fill {
     }
 }
 
-/// How long others wait for a load where no timeout is set.
-const WAIT: Duration = Duration::from_secs(30);
+/// How long others wait for a load where no timeout is set: longer than for a process that died.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// When a caller stops to wait for others; a time past the clock's range is none.
 pub(super) fn deadline(wait: Option<Duration>) -> Instant {
@@ -150,6 +150,13 @@ pub(super) struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
+    /// A task whose policy is checked: bad settings are refused before anything is done.
+    #[inline]
+    pub(super) fn new(core: &'a Core, policy: &'a Policy, name: Name<'a>) -> Result<Self> {
+        policy.check()?;
+        Ok(Self { core, policy, name })
+    }
+
     /// Answers from what was read, from another thread's load, or by loading.
     pub(super) fn load(self, read: Read, loading: &mut dyn Loading) -> Result<()> {
         let deadline = deadline(self.policy.timeout);
@@ -170,7 +177,7 @@ impl<'a> Task<'a> {
         let tags = loading.tags(self.name.space())?;
         let claim = Claim::new(tags, offer);
         let mut load = Load { task: self, claim, running: false };
-        self.check(&load.claim)?;
+        self.core.need_tags(&load.claim.tags)?;
         if !self.obtain(&mut load.claim, offer, loading, deadline)? {
             return Ok(());
         }
@@ -187,16 +194,6 @@ impl<'a> Task<'a> {
             fill => fill,
         };
         self.finish(&mut load.claim, leader, fill).map(drop)
-    }
-
-    /// Bad settings are refused before the loader runs, not after.
-    pub(super) fn check(self, claim: &Claim) -> Result<()> {
-        let Self { core, policy, .. } = self;
-        core.need_tags(&claim.tags)?;
-        policy.check()?;
-        policy.fresh.life(policy.fresh.ttl, &core.clock, &core.random)?;
-        policy.fresh.life(policy.fresh.negative_ttl, &core.clock, &core.random)?;
-        Ok(())
     }
 
     /// The change with the time it took to come by the value. A bare number would not tell its age,

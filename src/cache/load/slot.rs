@@ -64,7 +64,7 @@ impl Task<'_> {
             leader: Some(leader),
             started: Instant::now(),
         };
-        self.check(&duty.claim)?;
+        core.need_tags(&duty.claim.tags)?;
         if !self.obtain(&mut duty.claim, offer, taking, deadline)? {
             return Ok(None);
         }

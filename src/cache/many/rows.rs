@@ -1,187 +1,28 @@
-//! Loading many keys at once.
+//! The keys of one batch, and how far the load of each is.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::iter::{Empty, empty};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::{Core, unanswered};
-use super::load::{
+use crate::backend::{Entry, Life, Name, Read, Tags, Write};
+use crate::cache::core::{Core, unanswered};
+use crate::cache::load::{
     Claim, Fill, Filling, Loaded, Offer, Quest, Seat, Step, Taking, Task, deadline, late,
     load_failed, reentrant,
 };
-use super::look::reading;
-use super::policy::Policy;
-use super::{Cache, Freshness, Ttl, View};
-use crate::backend::{Entry, Life, Name, Read, Tags, Write};
+use crate::cache::look::reading;
+use crate::cache::policy::Policy;
 use crate::error::{Error, Result};
 use crate::flight::{Flight, Landing, Leader, Role};
 use crate::stats::Count;
 
-/// Many keys with settings for one call. Made by [`Cache::entries`] and [`Cache::entries_by`].
-#[must_use = "entries do nothing until they are told what to do"]
-pub struct Entries<'c, I, K, G = Empty<&'static str>> {
-    view: &'c View,
-    ids: Vec<I>,
-    /// The key of an id.
-    key: K,
-    tags: G,
-    policy: Policy,
-}
-
-impl Cache {
-    /// Many keys, to be loaded together.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let cache = yokedcache::Cache::memory(10);
-    /// cache.set("a", &1)?;
-    /// let values = cache.entries(["a", "b", "c"]).get_or_load_many(|missing| {
-    ///     assert_eq!(missing, ["b", "c"]);
-    ///     Ok::<_, std::io::Error>([("b".to_owned(), 2)]) // there is no "c"
-    /// })??;
-    /// assert_eq!(values, [Some(1), Some(2), None]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn entries(
-        &self,
-        keys: impl IntoIterator<Item: Into<String>>,
-    ) -> Entries<'_, String, impl Fn(&String) -> String> {
-        self.entries_by(keys.into_iter().map(Into::into), String::clone)
-    }
-
-    /// The same by ids of your own, with a function that makes keys of them.
-    ///
-    /// ```
-    /// use std::collections::HashMap;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let cache = yokedcache::Cache::memory(10);
-    /// # let db = HashMap::from([(1, "Ann".to_owned()), (2, "Bob".to_owned())]);
-    /// let users = cache
-    ///     .entries_by([2, 1, 2], |id: &u64| format!("user:{id}"))
-    ///     .tags(["users"])
-    ///     .get_or_load_many(|missing| {
-    ///         let found = missing.iter().map(|id| (**id, db[*id].clone()));
-    ///         Ok::<_, std::io::Error>(found.collect::<Vec<_>>())
-    ///     })??;
-    /// assert_eq!(users[2].as_deref(), Some("Bob"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn entries_by<I, K: Fn(&I) -> S, S: Into<String>>(
-        &self,
-        ids: impl IntoIterator<Item = I>,
-        key: K,
-    ) -> Entries<'_, I, K> {
-        let ids = ids.into_iter().collect();
-        Entries { view: &self.0, ids, key, tags: empty(), policy: self.0.policy }
-    }
-}
-
-impl<'c, I, K, S, G> Entries<'c, I, K, G>
-where
-    K: Fn(&I) -> S,
-    S: Into<String>,
-    G: IntoIterator<Item: AsRef<str>>,
-{
-    /// Tags what is stored, in place of tags named before.
-    pub fn tags<H: IntoIterator<Item: AsRef<str>>>(self, tags: H) -> Entries<'c, I, K, H> {
-        let Self { view, ids, key, policy, .. } = self;
-        Entries { view, ids, key, tags, policy }
-    }
-
-    /// See [`EntryRef::freshness`](crate::EntryRef::freshness). Batches are not refreshed early.
-    pub fn freshness(mut self, freshness: Freshness) -> Self {
-        self.policy.fresh = freshness.or(&self.view.policy.fresh);
-        self
-    }
-
-    /// See [`Freshness::ttl`]. Default: as the cache is set.
-    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.policy.fresh.ttl = self.view.policy.fresh.ttl_or_default(ttl.into());
-        self
-    }
-
-    /// How long the call may take. Default: as the cache is set.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.policy.timeout = Some(timeout);
-        self
-    }
-
-    /// See [`CacheBuilder::lease`](crate::CacheBuilder::lease). Default: as the cache is set.
-    pub fn lease(mut self, lease: Duration) -> Self {
-        self.policy.lease = Some(lease);
-        self
-    }
-
-    /// The values in the order asked for; what is missing is loaded by one call of `loader`, which
-    /// is given the ids that are, each once.
-    ///
-    /// The loader returns pairs of id and value, in any order. What it leaves out is `None` and is
-    /// not stored; to store that there is no value let the values be `Option`s. Ids it was not asked
-    /// for are passed over. Keys may repeat.
-    ///
-    /// Each key is a load of its own to everybody else, as [`get_or_load`](crate::Cache::get_or_load)
-    /// has them: those that others are loading are not given to this loader, and waited for once its
-    /// own values are stored. One round trip a node if all is there, three if not: to look, to
-    /// claim, to store.
-    ///
-    /// # Errors
-    /// As [`get_or_load`](crate::EntryRef::get_or_load).
-    /// [`LoadFailed`](crate::ErrorKind::LoadFailed), too, if another's load came to nothing, or was
-    /// overtaken: this call's own values are stored, and asking again loads the rest.
-    pub fn get_or_load_many<T, E, L>(
-        self,
-        loader: impl FnOnce(&[&I]) -> Result<L, E>,
-    ) -> Result<Result<Vec<Option<T>>, E>>
-    where
-        T: Serialize + DeserializeOwned,
-        L: IntoIterator<Item = (I, T)>,
-    {
-        let Self { view, ids, key, tags, policy } = self;
-        let keys: Vec<String> = ids.iter().map(|id| key(id).into()).collect();
-        let names = view.names(&keys)?;
-        let names = names.to_vec();
-        if names.is_empty() {
-            return Ok(Ok(Vec::new()));
-        }
-        let tags = Tags::within(&view.prefix, tags)?;
-        let mut rows: Rows<'_, T> = Rows::new(&view.core, &policy, &names, &tags)?;
-        rows.look()?;
-        rows.arrive()?;
-        rows.claim()?;
-        let missing: Vec<&I> = rows.missing().map(|row| &ids[row.first]).collect();
-        if !missing.is_empty() {
-            view.core.counters.add(Count::Load);
-            let started = Instant::now();
-            match loader(&missing) {
-                Ok(loaded) => {
-                    let loaded = loaded.into_iter().map(|(id, value)| (key(&id).into(), value));
-                    rows.store(loaded, started)?;
-                }
-                Err(error) if !rows.keep() => return Ok(Err(error)),
-                Err(_) => {}
-            }
-        }
-        rows.wait()?;
-        Ok(Ok(names.iter().enumerate().map(|(at, name)| rows.value(at, name)).collect()))
-    }
-}
-
-impl<I, K, G> fmt::Debug for Entries<'_, I, K, G> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entries").field("ids", &self.ids.len()).finish_non_exhaustive()
-    }
-}
-
 /// The keys of one call, each once.
-struct Rows<'a, T> {
+pub(super) struct Rows<'a, T> {
     core: &'a Core,
     policy: &'a Policy,
     all: Vec<Row<'a, T>>,
@@ -190,10 +31,10 @@ struct Rows<'a, T> {
 }
 
 /// One key of a call.
-struct Row<'a, T> {
+pub(super) struct Row<'a, T> {
     task: Task<'a>,
     /// Where it was asked for first.
-    first: usize,
+    pub(super) first: usize,
     taken: Taken<'a, T>,
     offer: Offer,
     claim: Claim,
@@ -238,7 +79,12 @@ impl<T: DeserializeOwned> Taking for Taken<'_, T> {
 }
 
 impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
-    fn new(core: &'a Core, policy: &'a Policy, names: &[Name<'a>], tags: &Tags) -> Result<Self> {
+    pub(super) fn new(
+        core: &'a Core,
+        policy: &'a Policy,
+        names: &[Name<'a>],
+        tags: &Tags,
+    ) -> Result<Self> {
         let mut rows = Self {
             core,
             policy,
@@ -250,7 +96,7 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
             let row = rows.all.len();
             if *rows.by_key.entry(name.rest()).or_insert(row) == row {
                 rows.all.push(Row {
-                    task: Task { core, policy, name: *name },
+                    task: Task::new(core, policy, *name)?,
                     first,
                     taken: Taken { seat: Seat::new(core, empty(), false), entry: None },
                     offer: Offer::Nothing,
@@ -260,13 +106,13 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
             }
         }
         if let Some(row) = rows.all.first() {
-            row.task.check(&row.claim)?;
+            core.need_tags(&row.claim.tags)?;
         }
         Ok(rows)
     }
 
     /// Looks what is there.
-    fn look(&mut self) -> Result<()> {
+    pub(super) fn look(&mut self) -> Result<()> {
         let names: Vec<Name<'_>> = self.all.iter().map(|row| row.task.name).collect();
         let reads = self.core.read_many(self.policy, &names, &reading(self.policy))?;
         for (row, mut read) in self.all.iter_mut().zip(reads) {
@@ -281,7 +127,7 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
     }
 
     /// Takes the lead where nobody has it.
-    fn arrive(&mut self) -> Result<()> {
+    pub(super) fn arrive(&mut self) -> Result<()> {
         for row in self.all.iter_mut().filter(|row| matches!(row.state, State::Open)) {
             row.state = match self.core.flights.enter(row.task.name.as_str()) {
                 Role::Leads(leader) => State::Ours(leader),
@@ -299,7 +145,7 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
     }
 
     /// Obtains the right to store what is to be loaded.
-    fn claim(&mut self) -> Result<()> {
+    pub(super) fn claim(&mut self) -> Result<()> {
         for offer in [Offer::Nothing, Offer::Stale] {
             let ours = |row: &&mut Row<'a, T>| row.is_ours() && row.offer == offer;
             let mut rows: Vec<&mut Row<'a, T>> = self.all.iter_mut().filter(ours).collect();
@@ -316,12 +162,12 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
     }
 
     /// Those this call loads.
-    fn missing(&self) -> impl Iterator<Item = &Row<'a, T>> {
+    pub(super) fn missing(&self) -> impl Iterator<Item = &Row<'a, T>> {
         self.all.iter().filter(|row| row.is_ours())
     }
 
     /// Stores what was loaded, and ends the loads.
-    fn store(
+    pub(super) fn store(
         &mut self,
         loaded: impl IntoIterator<Item = (String, T)>,
         started: Instant,
@@ -369,7 +215,7 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
     }
 
     /// The loader failed; whether what was there before does for all it was to load.
-    fn keep(&mut self) -> bool {
+    pub(super) fn keep(&mut self) -> bool {
         self.core.counters.add(Count::LoadError);
         let mut all = true;
         for row in self.all.iter_mut().filter(|row| row.is_ours()) {
@@ -389,13 +235,13 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
     }
 
     /// Waits for what others load.
-    fn wait(&mut self) -> Result<()> {
+    pub(super) fn wait(&mut self) -> Result<()> {
         let deadline = self.deadline;
         self.all.iter_mut().try_for_each(|row| row.wait(deadline))
     }
 
     /// The value of the key asked for at this place.
-    fn value(&mut self, at: usize, name: &Name<'_>) -> Option<T> {
+    pub(super) fn value(&mut self, at: usize, name: &Name<'_>) -> Option<T> {
         let row = &mut self.all[*self.by_key.get(name.rest())?];
         let mut seat = Seat::new(self.core, empty::<&str>(), false);
         if row.first == at {
