@@ -62,12 +62,18 @@ pub(crate) enum Landing {
 /// Whether a caller leads the load of a key.
 pub(crate) enum Role {
     Leads(Leader),
-    /// Another thread does, and its value may be shared.
-    Joins(Arc<Flight>),
-    /// Another thread does, and is storing already: wait for it, and look.
-    Waits(Arc<Flight>),
+    /// Another thread does.
+    Joins(Joined),
     /// The calling thread leads it already.
     Reenters,
+}
+
+/// The side of those who join.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    flight: Arc<Flight>,
+    /// Its value was on its way into the cache already.
+    late: bool,
 }
 
 /// The leader's side. Dropped on the way, by a panic say, it sends those who joined to try again.
@@ -88,16 +94,19 @@ impl Flights {
         self.shards[self.hasher.hash_one(key) as usize % SHARDS].lock()
     }
 
-    /// Joins the load of a key, or begins one. One that waits for a thread is not waited for.
-    pub(crate) fn enter(self: &Arc<Self>, key: &str) -> Role {
+    /// Joins the load of a key, or begins one. One that waits for a thread is not waited for: who
+    /// needs the value begins another in its place, all others leave it where it is.
+    pub(crate) fn enter(self: &Arc<Self>, key: &str, needs_it: bool) -> Role {
         let mut flights = self.shard(key);
         if let Some(flight) = flights.get(key) {
             let runner = *flight.runner.lock();
             match runner {
                 Runner::Thread(thread) if thread == current().id() => return Role::Reenters,
-                Runner::Whenever => {}
-                _ if flight.closed.load(SeqCst) => return Role::Waits(flight.clone()),
-                _ => return Role::Joins(flight.clone()),
+                Runner::Whenever if needs_it => {}
+                _ => {
+                    let late = flight.closed.load(SeqCst);
+                    return Role::Joins(Joined { flight: flight.clone(), late });
+                }
             }
         }
         let flight = Arc::new(Flight {
@@ -161,8 +170,7 @@ impl Flight {
         self.landing.notify_all();
     }
 
-    /// Waits for the end of the load; `None` if the deadline comes first.
-    pub(crate) fn wait(&self, deadline: Instant) -> Option<Landing> {
+    fn wait(&self, deadline: Instant) -> Option<Landing> {
         let mut landed = self.landed.lock();
         loop {
             if landed.is_some() {
@@ -174,6 +182,15 @@ impl Flight {
                 return landed.clone();
             }
         }
+    }
+}
+
+impl Joined {
+    /// Waits for the end of the load; `None` if the deadline comes first. Who came late is given
+    /// nothing: the value may be older than an invalidation before that.
+    pub(crate) fn wait(self, deadline: Instant) -> Option<Landing> {
+        let landing = self.flight.wait(deadline)?;
+        Some(if self.late { Landing::Again } else { landing })
     }
 }
 

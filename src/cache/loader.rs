@@ -203,9 +203,9 @@ where
         let View { core, prefix, policy, .. } = &self.view;
         with_name(prefix, key.as_ref(), |name| {
             Task::new(core, policy, name)?;
-            Ok(match core.flights.enter(name.as_str()) {
+            Ok(match core.flights.enter(name.as_str(), false) {
                 Role::Leads(leader) => self.refresh_behind(leader, Offer::Early(None), name),
-                Role::Joins(_) | Role::Waits(_) | Role::Reenters => false,
+                Role::Joins(_) | Role::Reenters => false,
             })
         })
     }

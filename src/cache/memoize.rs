@@ -36,15 +36,18 @@ impl Cache {
     /// Calls of the function: as `get_or_compute`; [`Encode`](ErrorKind::Encode) if the arguments
     /// cannot be serialised; [`InvalidKey`](ErrorKind::InvalidKey) if the name is empty, or with the
     /// arguments longer than [`MAX_KEY`](crate::MAX_KEY).
-    pub fn memoize<A, T>(
+    pub fn memoize<A, T, N, L, F>(
         &self,
-        name: impl Into<String>,
-        ttl: impl Into<Ttl>,
-        function: impl Fn(A) -> T,
-    ) -> impl Fn(A) -> Result<T>
+        name: N,
+        ttl: L,
+        function: F,
+    ) -> impl Fn(A) -> Result<T> + use<A, T, N, L, F>
     where
         A: Serialize,
         T: Serialize + DeserializeOwned,
+        N: Into<String>,
+        L: Into<Ttl>,
+        F: Fn(A) -> T,
     {
         let (cache, name, ttl) = (self.clone(), name.into(), ttl.into());
         move |arguments| {
@@ -69,15 +72,18 @@ impl Cache {
     ///
     /// # Errors
     /// As there.
-    pub fn try_memoize<A, T, E>(
+    pub fn try_memoize<A, T, E, N, L, F>(
         &self,
-        name: impl Into<String>,
-        ttl: impl Into<Ttl>,
-        function: impl Fn(A) -> Result<T, E>,
-    ) -> impl Fn(A) -> Result<Result<T, E>>
+        name: N,
+        ttl: L,
+        function: F,
+    ) -> impl Fn(A) -> Result<Result<T, E>> + use<A, T, E, N, L, F>
     where
         A: Serialize,
         T: Serialize + DeserializeOwned,
+        N: Into<String>,
+        L: Into<Ttl>,
+        F: Fn(A) -> Result<T, E>,
     {
         let (cache, name, ttl) = (self.clone(), name.into(), ttl.into());
         move |arguments| {

@@ -78,14 +78,14 @@ impl Task<'_> {
             if offer == Offer::Fresh {
                 return Ok(Arrival::Answered);
             }
-            match core.flights.enter(name.as_str()) {
+            match core.flights.enter(name.as_str(), !offer.is_answer()) {
                 Role::Leads(leader) => return Ok(Arrival::Leads(leader, offer)),
                 _ if offer.is_answer() => {
                     self.count_served(offer);
                     return Ok(Arrival::Answered);
                 }
                 Role::Reenters => return Err(reentrant()),
-                Role::Joins(flight) => match flight.wait(deadline).ok_or_else(late)? {
+                Role::Joins(joined) => match joined.wait(deadline).ok_or_else(late)? {
                     Landing::Failed => return Err(load_failed()),
                     landing => {
                         if self.joins(landing, offer, taking) {
@@ -93,7 +93,6 @@ impl Task<'_> {
                         }
                     }
                 },
-                Role::Waits(flight) => drop(flight.wait(deadline).ok_or_else(late)?),
             }
             if Instant::now() >= deadline {
                 return Err(late());

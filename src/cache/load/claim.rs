@@ -55,7 +55,7 @@ impl Claim {
     }
 
     /// Keeps the right that was given with an answer, or hands out why there is none.
-    fn keep(&mut self, read: Read) -> Option<Grant> {
+    fn keep(&mut self, read: &mut Read) -> Option<Grant> {
         let down = matches!(read, Read::Miss(Cause::Down, _));
         match granted(read) {
             Grant::Granted(lease) => {
@@ -137,20 +137,23 @@ impl Quest {
         task: Task<'_>,
         claim: &mut Claim,
         taking: &mut dyn Taking,
-        read: Read,
+        mut read: Read,
     ) -> Step {
         let fenced = task.core.backend.about().can.leases;
         let (mut answered, mut stale, mut there) = (false, false, false);
+        // First of all: what was there may run code of the user's, which may panic.
+        let refused = claim.keep(&mut read);
+        claim.previous = None;
         if let Read::Hit(found) = &read {
             answered = task.answers(found, taking);
             (stale, there) = (found.stale, !self.takes);
             let known = found.entry.schema == task.policy.schema;
             claim.previous = (known && (stale || answered)).then(|| found.entry.clone());
             if answered && !stale && !self.is_still_due(found) {
-                claim.keep(read);
                 return Step::Answered;
             }
             if fenced && !self.takes && !stale && !answered {
+                task.give_back(claim, false);
                 self.takes = true;
                 return Step::Again;
             }
@@ -160,7 +163,7 @@ impl Quest {
             }
         }
         claim.refreshes = there;
-        match claim.keep(read) {
+        match refused {
             None => Step::Ours,
             Some(Grant::None) if fenced && answered && !stale => Step::Answered,
             Some(Grant::None) if fenced => Step::Ours,
@@ -200,6 +203,8 @@ impl Quest {
         let is_dead = since.elapsed() >= task.hold();
         self.over = if is_dead { Over::Dead(by) } else { Over::Nothing };
         self.pause = (self.pause * 2).clamp(ask_again_in, LONGEST_PAUSE.max(ask_again_in));
+        // What comes of the other load can be used, most likely: it is not to be taken away.
+        self.takes = false;
         // All who wait would ask in step.
         Step::Busy(self.pause.mul_f64(0.75 + task.core.random.unit() / 2.0))
     }
@@ -276,7 +281,7 @@ impl<'a> Task<'a> {
         let Right::Lease(lease) = &claim.right else { return Ok(None) };
         let lease = Ask::Renew { lease, hold, tags: &claim.tags };
         let want = Want { quiet: true, lease, ..Want::VALUE };
-        Ok(match granted(self.core.read(self.policy, self.name, &want)?) {
+        Ok(match granted(&mut self.core.read(self.policy, self.name, &want)?) {
             Grant::Granted(lease) => Some(lease),
             Grant::Busy { .. } | Grant::None => None,
         })
@@ -395,10 +400,12 @@ impl<'a> Task<'a> {
     }
 }
 
-fn granted(read: Read) -> Grant {
+fn granted(read: &mut Read) -> Grant {
     match read {
-        Read::Hit(found) => found.more.map_or(Grant::None, |more| more.grant),
-        Read::Miss(_, grant) => grant,
+        Read::Hit(found) => {
+            found.more.as_mut().map(|more| std::mem::take(&mut more.grant)).unwrap_or_default()
+        }
+        Read::Miss(_, grant) => std::mem::take(grant),
         Read::Unanswered | Read::Failed(_) => Grant::None,
     }
 }

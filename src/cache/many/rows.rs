@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::iter::{Empty, empty};
-use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -18,7 +17,7 @@ use crate::cache::load::{
 use crate::cache::look::reading;
 use crate::cache::policy::Policy;
 use crate::error::{Error, Result};
-use crate::flight::{Flight, Landing, Leader, Role};
+use crate::flight::{Joined, Landing, Leader, Role};
 use crate::stats::Count;
 
 /// The keys of one call, each once.
@@ -55,7 +54,7 @@ enum State {
     /// This call loads it.
     Ours(Leader),
     /// Another thread does.
-    Others(Arc<Flight>),
+    Others(Joined),
     /// Another process does.
     Elsewhere,
 }
@@ -129,14 +128,15 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
     /// Takes the lead where nobody has it.
     pub(super) fn arrive(&mut self) -> Result<()> {
         for row in self.all.iter_mut().filter(|row| matches!(row.state, State::Open)) {
-            row.state = match self.core.flights.enter(row.task.name.as_str()) {
+            let needs_it = !row.offer.is_answer();
+            row.state = match self.core.flights.enter(row.task.name.as_str(), needs_it) {
                 Role::Leads(leader) => State::Ours(leader),
                 _ if row.offer.is_answer() => {
                     row.task.count_served(row.offer);
                     State::Done
                 }
                 Role::Reenters => return Err(reentrant()),
-                Role::Joins(flight) | Role::Waits(flight) => State::Others(flight),
+                Role::Joins(joined) => State::Others(joined),
             };
             let tags = std::mem::take(&mut row.claim.tags);
             row.claim = Claim::new(tags, row.offer);
@@ -315,7 +315,7 @@ impl<'a, T: Serialize + DeserializeOwned> Row<'a, T> {
                     self.state = State::Done;
                     return Ok(());
                 }
-                State::Others(flight) => match flight.wait(deadline).ok_or_else(late)? {
+                State::Others(joined) => match joined.wait(deadline).ok_or_else(late)? {
                     Landing::Failed => return Err(load_failed()),
                     // If not that, it may have become another's, or be there by now.
                     landing => {
@@ -327,10 +327,10 @@ impl<'a, T: Serialize + DeserializeOwned> Row<'a, T> {
                 },
                 State::Elsewhere => {}
             }
-            let leader = match task.core.flights.enter(task.name.as_str()) {
+            let leader = match task.core.flights.enter(task.name.as_str(), true) {
                 Role::Reenters => return Err(reentrant()),
-                Role::Joins(flight) | Role::Waits(flight) => {
-                    self.state = State::Others(flight);
+                Role::Joins(joined) => {
+                    self.state = State::Others(joined);
                     continue;
                 }
                 Role::Leads(leader) => leader,
