@@ -142,7 +142,7 @@ impl Lock {
     /// Stores the entry that says that the lock is taken; its version, if the condition held.
     fn put(&self, when: When) -> Result<Option<Token>> {
         self.on(LOCK, |core, policy, name| {
-            let change = Change::Put(Entry::new("", CodecId::RAW), Life::new(Some(self.lease)));
+            let change = Change::Put(Entry::new("held", CodecId::RAW), Life::new(Some(self.lease)));
             match core.write(policy, Write::new(name, when, change))? {
                 Wrote::Done(token) => token.map(Some).ok_or_else(unanswered),
                 Wrote::Not(NotDone::Absent | NotDone::Exists | NotDone::Changed) => Ok(None),
