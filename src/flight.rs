@@ -146,7 +146,7 @@ impl Flights {
 
 impl Landing {
     /// What a caller may share, who was answered by the backend or not.
-    pub(crate) fn shared(self, answered: bool) -> Option<(Entry, Life)> {
+    pub(crate) fn shared(&self, answered: bool) -> Option<(&Entry, &Life)> {
         match self {
             Self::Value(entry, life) => Some((entry, life)),
             Self::Unsure(entry, life) if !answered => Some((entry, life)),

@@ -1,5 +1,6 @@
 //! A few threads for work that nobody, or somebody with little time, waits for.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,6 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+
+thread_local! {
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+}
 
 /// A thread without work ends after so long.
 const IDLE: Duration = Duration::from_secs(30);
@@ -26,12 +31,12 @@ pub(crate) enum Urgency {
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    most_threads: usize,
     most_waiting: usize,
 }
 
-#[derive(Default)]
 struct Shared {
+    /// But for threads that wait for others.
+    most_threads: usize,
     state: Mutex<State>,
     /// There is work, or it is over.
     work: Condvar,
@@ -44,6 +49,8 @@ struct State {
     waited: VecDeque<Work>,
     background: VecDeque<Work>,
     running: usize,
+    /// Those of the running that wait for other work of this pool.
+    blocked: usize,
     threads: usize,
     closed: bool,
 }
@@ -56,12 +63,19 @@ impl State {
     fn waiting(&self) -> usize {
         self.waited.len() + self.background.len()
     }
+
+    /// Whether a thread is there for one more piece of work.
+    fn is_free(&self) -> bool {
+        self.threads > self.running + self.waiting()
+    }
 }
 
 impl Pool {
     /// So many threads at most, and so much work in the background that has not begun.
     pub(crate) fn new(most_threads: usize, most_waiting: usize) -> Self {
-        Self { shared: Arc::default(), threads: Mutex::default(), most_threads, most_waiting }
+        let (state, work, quiet) = (Mutex::default(), Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { most_threads, state, work, quiet });
+        Self { shared, threads: Mutex::default(), most_waiting }
     }
 
     /// Has the work done by a thread, some time; false if there is no room for it, or no thread.
@@ -70,16 +84,11 @@ impl Pool {
         if state.closed {
             return false;
         }
-        let free = state.threads > state.running + state.waiting();
-        let room = match urgency {
-            Urgency::Waited => true,
-            // With no thread to take it at once it waits, and for that there is so much room.
-            Urgency::Background => {
-                free || state.threads < self.most_threads
-                    || state.background.len() < self.most_waiting
-            }
-        };
-        if !room || !(free || state.threads >= self.most_threads || self.start(&mut state)) {
+        let startable = state.is_free() || state.threads < self.most(&state);
+        // With no thread to take it at once it waits, and for that there is so much room.
+        let room =
+            urgency == Urgency::Waited || startable || state.background.len() < self.most_waiting;
+        if !room || startable && !state.is_free() && !self.start(&mut state) {
             return false;
         }
         match urgency {
@@ -89,6 +98,27 @@ impl Pool {
         drop(state);
         self.shared.work.notify_one();
         true
+    }
+
+    fn most(&self, state: &State) -> usize {
+        self.shared.most_threads + state.blocked
+    }
+
+    /// Waits for work submitted before. A thread of the pool makes room for another meanwhile:
+    /// loaders may need each other.
+    pub(crate) fn wait<R>(&self, wait: impl FnOnce() -> R) -> R {
+        if !IS_WORKER.get() {
+            return wait();
+        }
+        let mut state = self.shared.state.lock();
+        state.blocked += 1;
+        if state.waiting() > 0 && state.threads < self.most(&state) {
+            self.start(&mut state);
+        }
+        drop(state);
+        let result = wait();
+        self.shared.state.lock().blocked -= 1;
+        result
     }
 
     /// One more thread; with some running already, it does no harm if the system refuses.
@@ -131,11 +161,10 @@ impl Pool {
 impl Shared {
     /// What a thread does until there is nothing left to do.
     fn work(&self) {
+        IS_WORKER.set(true);
         let mut state = self.state.lock();
-        loop {
-            if state.closed {
-                break;
-            }
+        // One that took the place of another that waited is not needed for longer than that.
+        while !state.closed && state.threads <= self.most_threads + state.blocked {
             let Some(work) = state.next() else {
                 if self.work.wait_for(&mut state, IDLE).timed_out() && state.waiting() == 0 {
                     break;
@@ -154,6 +183,10 @@ impl Shared {
             }
         }
         state.threads -= 1;
+        // It may have been woken for this.
+        if state.waiting() > 0 {
+            self.work.notify_one();
+        }
     }
 }
 

@@ -41,18 +41,29 @@ impl Core {
         names: &[Name<'_>],
         want: &Want<'_>,
     ) -> Result<Vec<Read>> {
-        let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
-        let done = self.backend.read(policy.call(), names, want, &mut out);
-        if done.is_err() {
-            // An outage of all is one failure.
-            let down = || Read::Miss(Cause::Down, Grant::None);
-            self.answered(policy, done, &mut down())?;
-            return Ok(names.iter().map(|_| down()).collect());
-        }
-        for read in &mut out {
+        let mut reads = self.read_each(policy, names, want)?;
+        for read in &mut reads {
             self.answered(policy, Ok(()), read)?;
         }
-        Ok(out)
+        Ok(reads)
+    }
+
+    /// The same, and whether each key was answered is still to be seen.
+    pub(super) fn read_each(
+        &self,
+        policy: &Policy,
+        names: &[Name<'_>],
+        want: &Want<'_>,
+    ) -> Result<Vec<Read>> {
+        let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
+        let done = self.backend.read(policy.call(), names, want, &mut out);
+        if done.is_ok() {
+            return Ok(out);
+        }
+        // An outage of all is one failure.
+        let down = || Read::Miss(Cause::Down, Grant::None);
+        self.answered(policy, done, &mut down())?;
+        Ok(names.iter().map(|_| down()).collect())
     }
 
     /// Makes many changes: an answer each. Without any, no I/O.

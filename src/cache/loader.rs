@@ -6,14 +6,17 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::core::Core;
-use super::load::{Answer, Arrival, Frame, Load, Loaded, Offer, Seat, Task, deadline, load_failed};
+use super::load::{
+    Answer, Arrival, Frame, Load, Loaded, Offer, Patience, Seat, Task, deadline, instant_after,
+    load_failed,
+};
 use super::policy::Policy;
 use super::{Cache, Freshness, Lookup, Ttl, View};
 use crate::backend::Name;
@@ -131,6 +134,7 @@ impl<T, E> Loader<T, E> {
 
     /// How long a caller waits for a better value than the stale one that is there. The load goes on
     /// on a thread of the cache. Default: zero; `Duration::MAX` serves it only if the loader fails.
+    /// What another process loads is not waited for.
     pub fn soft_limit(mut self, limit: Duration) -> Self {
         self.soft_limit = limit;
         self
@@ -219,8 +223,9 @@ where
                 (Some(timeout), Some(limit)) => Some(timeout.min(limit)),
                 (timeout, limit) => timeout.or(limit),
             };
-            let deadline = deadline(wait);
-            let Arrival::Leads(leader, offer) = task.arrive(&mut frame, deadline)? else {
+            let (began, deadline) = (Instant::now(), deadline(wait));
+            let patience = Patience { deadline, better_by: instant_after(self.soft_limit) };
+            let Arrival::Leads(leader, offer) = task.arrive(&mut frame, patience)? else {
                 return frame.answer();
             };
             let limit = match offer {
@@ -229,7 +234,10 @@ where
                 Offer::Stale => {
                     Some(self.hard_limit.unwrap_or(self.soft_limit).min(self.soft_limit))
                 }
-                Offer::Nothing | Offer::Down => self.hard_limit,
+                // Waiting for another's load that came to nothing counts.
+                Offer::Nothing | Offer::Down => {
+                    self.hard_limit.map(|limit| limit.saturating_sub(began.elapsed()))
+                }
             };
             match limit {
                 None => {
@@ -269,7 +277,7 @@ where
         if !self.submit(Urgency::Waited, leader, offer, name, Some(waiter)) {
             return Err(no_thread());
         }
-        match wait(&told, limit) {
+        match self.view.pool.wait(|| wait(&told, limit)) {
             Ok(told) => told,
             // The load goes on.
             Err(RecvTimeoutError::Timeout) if offer.is_answer() => {
@@ -331,7 +339,7 @@ struct Waiter<T, E> {
 }
 
 fn wait<T>(told: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
-    told.recv_deadline(deadline(Some(limit)))
+    told.recv_deadline(instant_after(limit))
 }
 
 fn no_thread() -> Error {
@@ -354,7 +362,9 @@ where
     T: Serialize + DeserializeOwned,
 {
     fn run(self, leader: Leader, waiter: Option<Waiter<T, E>>) {
-        if !leader.start() {
+        // Who waits no longer wants nothing; those who joined begin again.
+        let gone = waiter.as_ref().is_some_and(|waiter| waiter.gone.load(Ordering::SeqCst));
+        if gone || !leader.start() {
             return;
         }
         let Self { core, policy, run, tags, key, space, offer } = self;

@@ -14,6 +14,9 @@ const LOCK: &str = "#lock:";
 const FENCE: &str = "#fence:";
 
 /// How soon, and how late at most, who waits for a lock tries again.
+/// What lasts longer is as good as for ever.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -191,7 +194,7 @@ impl LockGuard {
         let Some(held) = self.held.take() else { return Ok(false) };
         let began = Instant::now();
         self.held = self.lock.put(When::Version(held))?;
-        self.until = began.checked_add(self.lock.lease).unwrap_or(began);
+        self.until = began + self.lock.lease.min(FAR);
         Ok(self.held.is_some())
     }
 

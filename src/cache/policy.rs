@@ -24,6 +24,9 @@ pub(crate) struct Policy {
 const LEASE: Duration = Duration::from_secs(300);
 const LEASE_SHARED: Duration = Duration::from_secs(30);
 
+/// How long a right that may be lost is given back at most.
+const SHORT: Duration = Duration::from_millis(50);
+
 impl Policy {
     pub(crate) fn new() -> Self {
         let fresh = Freshness::new();
@@ -33,6 +36,12 @@ impl Policy {
     #[inline]
     pub(crate) fn call(&self) -> Call {
         self.timeout.map_or(Call::Unlimited, Call::Within)
+    }
+
+    /// The same for a call that is not worth waiting for.
+    pub(crate) fn in_short(&self) -> Self {
+        let timeout = Some(self.timeout.map_or(SHORT, |timeout| timeout.min(SHORT)));
+        Self { timeout, ..*self }
     }
 
     /// The lease of a load, on a backend that others share or not.

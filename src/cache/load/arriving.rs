@@ -17,6 +17,22 @@ pub(in crate::cache) enum Arrival {
     Leads(Leader, Offer),
 }
 
+/// How long a caller waits for another thread's load.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cache) struct Patience {
+    /// Where it has nothing.
+    pub(in crate::cache) deadline: Instant,
+    /// Where it has a stale value, and would like a better one.
+    pub(in crate::cache) better_by: Instant,
+}
+
+impl Patience {
+    /// Of one who takes a stale value at once.
+    pub(super) fn until(deadline: Instant) -> Self {
+        Self { deadline, better_by: Instant::now() }
+    }
+}
+
 /// What was there when a caller came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cache) enum Offer {
@@ -57,10 +73,10 @@ impl Task<'_> {
     pub(in crate::cache) fn arrive(
         self,
         taking: &mut dyn Taking,
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<Arrival> {
         let read = self.core.read(self.policy, self.name, &self.want(taking))?;
-        self.arrive_with(read, taking, deadline)
+        self.arrive_with(read, taking, patience)
     }
 
     /// The same with what was read already.
@@ -68,7 +84,7 @@ impl Task<'_> {
         self,
         mut read: Read,
         taking: &mut dyn Taking,
-        deadline: Instant,
+        Patience { deadline, better_by }: Patience,
     ) -> Result<Arrival> {
         let Self { core, policy, name } = self;
         let want = self.want(taking);
@@ -80,6 +96,18 @@ impl Task<'_> {
             }
             match core.flights.enter(name.as_str(), !offer.is_answer()) {
                 Role::Leads(leader) => return Ok(Arrival::Leads(leader, offer)),
+                Role::Joins(joined) if offer == Offer::Stale && Instant::now() < better_by => {
+                    match joined.wait(better_by.min(deadline)) {
+                        Some(Landing::Again) => {}
+                        Some(landing) if self.joins(&landing, offer, taking) => {
+                            return Ok(Arrival::Answered);
+                        }
+                        _ => {
+                            self.count_served(offer);
+                            return Ok(Arrival::Answered);
+                        }
+                    }
+                }
                 _ if offer.is_answer() => {
                     self.count_served(offer);
                     return Ok(Arrival::Answered);
@@ -87,15 +115,17 @@ impl Task<'_> {
                 Role::Reenters => return Err(reentrant()),
                 Role::Joins(joined) => match joined.wait(deadline).ok_or_else(late)? {
                     Landing::Failed => return Err(load_failed()),
-                    landing => {
-                        if self.joins(landing, offer, taking) {
-                            return Ok(Arrival::Answered);
-                        }
+                    landing if self.joins(&landing, offer, taking) => {
+                        return Ok(Arrival::Answered);
                     }
+                    _ => {}
                 },
             }
             if Instant::now() >= deadline {
                 return Err(late());
+            }
+            if offer == Offer::Down {
+                continue;
             }
             read = core.read(policy, name, &want)?;
             offer = self.offer(&mut read, taking).0;
@@ -105,13 +135,13 @@ impl Task<'_> {
     /// Takes the value of another thread's load, if this caller may have it.
     pub(in crate::cache) fn joins(
         self,
-        landing: Landing,
+        landing: &Landing,
         offer: Offer,
         taking: &mut dyn Taking,
     ) -> bool {
         let Some((entry, life)) = landing.shared(offer != Offer::Down) else { return false };
         let known = entry.schema == self.policy.schema;
-        let taken = known && taking.accept(&entry, &life, false, 0);
+        let taken = known && taking.accept(entry, life, false, 0);
         self.core.counters.add_many(Count::Coalesced, u64::from(taken));
         taken
     }

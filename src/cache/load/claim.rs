@@ -42,8 +42,6 @@ pub(in crate::cache) struct Filling {
     held: Option<Box<Lease>>,
 }
 
-/// How long a right that may be lost is given back at most.
-const SHORT: Duration = Duration::from_millis(50);
 /// A load elsewhere is asked for less and less often.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -86,7 +84,7 @@ impl Claim {
 }
 
 /// What to ask for next to obtain the right, and whom the caller waits for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::cache) struct Quest {
     offer: Offer,
     over: Over,
@@ -113,6 +111,11 @@ impl Quest {
     pub(in crate::cache) fn new(offer: Offer) -> Self {
         let over = offer.over();
         Self { offer, over, takes: false, pause: Duration::ZERO, holder: None }
+    }
+
+    /// Whether one question does for both.
+    pub(in crate::cache) fn asks_as(&self, other: &Self) -> bool {
+        (self.over, self.takes) == (other.over, other.takes)
     }
 
     /// What is asked of the backend.
@@ -290,10 +293,7 @@ impl<'a> Task<'a> {
     /// Gives the right back, whether the backend hears of it or not. After a failure it does not
     /// get much time for it.
     pub(in crate::cache) fn give_back(self, claim: &mut Claim, failed: bool) {
-        let mut policy = *self.policy;
-        if failed {
-            policy.timeout = Some(policy.timeout.map_or(SHORT, |timeout| timeout.min(SHORT)));
-        }
+        let policy = if failed { self.policy.in_short() } else { *self.policy };
         if let Some(release) = self.releasing(claim) {
             let _ = self.core.write(&policy, release);
         }
@@ -323,7 +323,10 @@ impl<'a> Task<'a> {
         match self.filling(claim, change) {
             Ok((write, filling)) => {
                 let wrote = self.core.write(self.policy, write);
-                self.filled(claim, filling, wrote)
+                let filled = self.filled(claim, filling, wrote);
+                // Whether it was stored is not known. If not, nobody is to wait for it.
+                self.give_back(claim, true);
+                filled
             }
             Err(landing) => (landing, Ok(false)),
         }
@@ -351,7 +354,7 @@ impl<'a> Task<'a> {
         Ok((Write::new(self.name, when, change), Filling { shared, held }))
     }
 
-    /// What became of it.
+    /// What became of it. If that is not known the right is back, to be released.
     pub(in crate::cache) fn filled(
         self,
         claim: &mut Claim,
@@ -370,11 +373,7 @@ impl<'a> Task<'a> {
             }
             Err(error) => {
                 log::debug!("yokedcache: a loaded value was not stored: {error}");
-                if let Some(lease) = held {
-                    // Whether it was is not known. If not, nobody is to wait for it.
-                    claim.right = Right::Lease(lease);
-                    self.give_back(claim, true);
-                }
+                claim.right = held.map_or(Right::Lost, Right::Lease);
                 // A backend that answers, and does not take it, may have heard of an invalidation.
                 let landing = if error.is_transient() { shared.unsure() } else { Landing::Again };
                 // The caller has its value: a cache that cannot keep it does not take it away.

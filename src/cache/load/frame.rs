@@ -157,7 +157,10 @@ where
     fn run(&mut self, load: &mut Load<'_>) -> Result<Fill> {
         let Some(loader) = self.loader.take() else { return Ok(Fill::Failed) };
         match loader(load) {
-            Ok(loaded) => self.seat.take_loaded(load.task, &mut load.claim, loaded),
+            Ok(loaded) => {
+                let taken = self.seat.take_loaded(load.task, &mut load.claim, loaded);
+                taken.map(|(fill, _)| fill)
+            }
             // What was there before will do.
             Err(_) if self.seat.answer.is_some() => Ok(Fill::Kept),
             Err(error) => {
@@ -177,13 +180,13 @@ where
     T: Serialize + DeserializeOwned,
     G: IntoIterator<Item: AsRef<str>>,
 {
-    /// Takes a loader's answer; and what is to become of it.
+    /// Takes a loader's answer; what is to become of it, and the entry it is.
     pub(in crate::cache) fn take_loaded(
         &mut self,
         task: Task<'_>,
         claim: &mut Claim,
         loaded: Loaded<T>,
-    ) -> Result<Fill> {
+    ) -> Result<(Fill, Entry)> {
         let mut policy = *task.policy;
         let fresh = &mut policy.fresh;
         let (value, skip) = match loaded {
@@ -206,9 +209,9 @@ where
                 if !self.accept(&previous, &Life::FOREVER, false, 0) {
                     return Err(nothing_unmodified());
                 }
-                let change = self.core.put(&policy, previous, claim.tags.clone())?;
+                let change = self.core.put(&policy, previous.clone(), claim.tags.clone())?;
                 self.note_life(&change);
-                return Ok(Fill::Store(change));
+                return Ok((Fill::Store(change), previous));
             }
         };
         let entry = match &value {
@@ -220,15 +223,17 @@ where
         let life = Life::new(Some(std::time::Duration::ZERO));
         self.answer = Some(Answer { value, life, stale: false, tier: 0 });
         if skip || negative && policy.fresh.skip_negative {
-            return Ok(Fill::Share(entry));
+            return Ok((Fill::Share(entry.clone()), entry));
         }
         match self.core.put(&policy, entry.clone(), claim.tags.clone()) {
             // The caller keeps its value all the same.
-            Err(error) if error.kind() == ErrorKind::TooLarge => Ok(Fill::Share(entry)),
+            Err(error) if error.kind() == ErrorKind::TooLarge => {
+                Ok((Fill::Share(entry.clone()), entry))
+            }
             Err(error) => Err(error),
             Ok(change) => {
                 self.note_life(&change);
-                Ok(Fill::Store(change))
+                Ok((Fill::Store(change), entry))
             }
         }
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-pub(super) use arriving::{Arrival, Offer};
+pub(super) use arriving::{Arrival, Offer, Patience};
 pub(super) use claim::{Claim, Filling, Quest, Step};
 pub(super) use frame::{Answer, Frame, Seat};
 pub use slot::{Begun, Slot};
@@ -122,23 +122,17 @@ pub(super) enum Fill {
     Failed,
 }
 
-impl Fill {
-    /// The entry loaded.
-    pub(super) fn entry(&self) -> Option<&Entry> {
-        match self {
-            Self::Store(Change::Put(entry, _)) | Self::Share(entry) => Some(entry),
-            Self::Store(_) | Self::Kept | Self::Failed => None,
-        }
-    }
-}
-
 /// How long others wait for a load where no timeout is set: longer than for a process that died.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// When a caller stops to wait for others; a time past the clock's range is none.
+/// When a caller stops to wait for others.
 pub(super) fn deadline(wait: Option<Duration>) -> Instant {
-    let far = Duration::from_secs(365 * 24 * 3600);
-    Instant::now() + wait.unwrap_or(WAIT).min(far)
+    instant_after(wait.unwrap_or(WAIT))
+}
+
+/// The end of a time from now on; one past the clock's range is a year.
+pub(super) fn instant_after(time: Duration) -> Instant {
+    Instant::now() + time.min(Duration::from_secs(365 * 24 * 3600))
 }
 
 /// One key, to be loaded under one policy.
@@ -160,7 +154,7 @@ impl<'a> Task<'a> {
     /// Answers from what was read, from another thread's load, or by loading.
     pub(super) fn load(self, read: Read, loading: &mut dyn Loading) -> Result<()> {
         let deadline = deadline(self.policy.timeout);
-        match self.arrive_with(read, loading, deadline)? {
+        match self.arrive_with(read, loading, Patience::until(deadline))? {
             Arrival::Answered => Ok(()),
             Arrival::Leads(leader, offer) => self.lead(leader, offer, loading, deadline),
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Arrival, Claim, Fill, Taking, Task, deadline};
+use super::{Arrival, Claim, Fill, Patience, Taking, Task, deadline};
 use crate::backend::Name;
 use crate::cache::core::Core;
 use crate::cache::policy::Policy;
@@ -50,7 +50,7 @@ impl Task<'_> {
         taking: &mut dyn Taking,
     ) -> Result<Option<Slot>> {
         let deadline = deadline(self.policy.timeout);
-        let (leader, offer) = match self.arrive(taking, deadline)? {
+        let (leader, offer) = match self.arrive(taking, Patience::until(deadline))? {
             Arrival::Answered => return Ok(None),
             Arrival::Leads(leader, offer) => (leader, offer),
         };

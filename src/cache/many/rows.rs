@@ -36,6 +36,7 @@ pub(super) struct Row<'a, T> {
     pub(super) first: usize,
     taken: Taken<'a, T>,
     offer: Offer,
+    quest: Quest,
     claim: Claim,
     state: State,
 }
@@ -57,6 +58,12 @@ enum State {
     Others(Joined),
     /// Another process does.
     Elsewhere,
+}
+
+impl<'a, T> Taken<'a, T> {
+    fn new(core: &'a Core) -> Self {
+        Self { seat: Seat::new(core, empty(), false), entry: None }
+    }
 }
 
 impl<T: DeserializeOwned> Taking for Taken<'_, T> {
@@ -97,8 +104,9 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
                 rows.all.push(Row {
                     task: Task::new(core, policy, *name)?,
                     first,
-                    taken: Taken { seat: Seat::new(core, empty(), false), entry: None },
+                    taken: Taken::new(core),
                     offer: Offer::Nothing,
+                    quest: Quest::new(Offer::Nothing),
                     claim: Claim::new(tags.clone(), Offer::Nothing),
                     state: State::Open,
                 });
@@ -140,22 +148,35 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
             };
             let tags = std::mem::take(&mut row.claim.tags);
             row.claim = Claim::new(tags, row.offer);
+            row.quest = Quest::new(row.offer);
         }
         Ok(())
     }
 
-    /// Obtains the right to store what is to be loaded.
+    /// Obtains the right to store what is to be loaded. What others load is not waited for yet: they
+    /// may wait for this call.
     pub(super) fn claim(&mut self) -> Result<()> {
-        for offer in [Offer::Nothing, Offer::Stale] {
-            let ours = |row: &&mut Row<'a, T>| row.is_ours() && row.offer == offer;
-            let mut rows: Vec<&mut Row<'a, T>> = self.all.iter_mut().filter(ours).collect();
-            let Some(first) = rows.first() else { continue };
-            let (task, tags) = (first.task, first.claim.tags.clone());
-            let names: Vec<Name<'_>> = rows.iter().map(|row| row.task.name).collect();
-            let want = Quest::new(offer).want(task, &tags, false);
-            let reads = self.core.read_many(self.policy, &names, &want)?;
-            for (row, read) in rows.iter_mut().zip(reads) {
-                row.claim(read, self.deadline)?;
+        let asks = |row: &&mut Row<'a, T>| row.is_ours() && row.offer != Offer::Down;
+        let mut open: Vec<&mut Row<'a, T>> = self.all.iter_mut().filter(asks).collect();
+        while let Some(first) = open.first() {
+            let (task, quest, tags) = (first.task, first.quest.clone(), first.claim.tags.clone());
+            let (mut now, later): (Vec<_>, Vec<_>) =
+                open.into_iter().partition(|row| row.quest.asks_as(&quest));
+            open = later;
+            let names: Vec<Name<'_>> = now.iter().map(|row| row.task.name).collect();
+            let reads =
+                self.core.read_each(self.policy, &names, &quest.want(task, &tags, false))?;
+            let mut failed = None;
+            for (row, mut read) in now.drain(..).zip(reads) {
+                // Who got a right keeps it in mind, whatever happens to the others.
+                match self.core.answered(self.policy, Ok(()), &mut read) {
+                    Err(error) => failed = Some(error),
+                    Ok(()) if row.hear(read) => {}
+                    Ok(()) => open.push(row),
+                }
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
         Ok(())
@@ -172,66 +193,93 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
         loaded: impl IntoIterator<Item = (String, T)>,
         started: Instant,
     ) -> Result<()> {
-        let mut fills: Vec<Option<Fill>> = self.all.iter().map(|_| None).collect();
-        for (key, value) in loaded {
-            let Some(at) = self.by_key.get(key.as_str()) else { continue };
-            let row = &mut self.all[*at];
-            if row.is_ours() {
-                let seat = &mut row.taken.seat;
-                let fill = seat.take_loaded(row.task, &mut row.claim, Loaded::Value(value))?;
-                row.taken.entry = fill.entry().cloned();
-                fills[*at] = Some(fill);
+        let fills = match self.take(loaded) {
+            Ok(fills) => fills,
+            Err(error) => {
+                self.give_up();
+                return Err(error);
             }
-        }
-        let mut ends = Vec::new();
-        let mut writes = Vec::new();
+        };
+        let (mut ends, mut writes) = (Vec::new(), Vec::new());
         for (row, fill) in self.all.iter_mut().zip(fills) {
             if let State::Ours(leader) = std::mem::replace(&mut row.state, State::Done) {
                 // From here on nobody joins: who comes now may come after an invalidation.
                 leader.close();
                 let (write, filling) = row.write(&leader, fill, started);
-                let at = write.map(|write| {
-                    writes.push(write);
-                    writes.len() - 1
-                });
-                ends.push((row, leader, filling, at));
+                let writes_one = write.is_some();
+                writes.extend(write);
+                ends.push((row, leader, filling, writes_one));
             }
         }
         let wrote = self.core.write_many(self.policy, &mut writes);
         let all_failed = |error: Error| writes.iter().map(|_| Err(error.clone())).collect();
         let mut wrote = wrote.unwrap_or_else(all_failed).into_iter();
-        let mut refused = None;
-        for (row, leader, filling, at) in ends {
-            let wrote = at.and_then(|_| wrote.next());
+        let (mut landings, mut releases, mut refused) = (Vec::new(), Vec::new(), None);
+        for (row, leader, filling, writes_one) in ends {
+            let wrote = if writes_one { wrote.next() } else { None };
             let (landing, result) = match (filling, wrote) {
                 (Ok(filling), Some(wrote)) => row.task.filled(&mut row.claim, filling, wrote),
                 (Err(landing), _) => (landing, Ok(false)),
                 (Ok(_), None) => (Landing::Again, Err(unanswered())),
             };
-            leader.land(landing);
+            releases.extend(row.task.releasing(&mut row.claim));
+            landings.push((leader, landing));
             refused = refused.or(result.err());
         }
+        // Whether these were stored is not known. If not, nobody is to wait for them.
+        let _ = self.core.write_many(&self.policy.in_short(), &mut releases);
+        landings.into_iter().for_each(|(leader, landing)| leader.land(landing));
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Takes what was loaded as answers; and what is to become of it.
+    fn take(&mut self, loaded: impl IntoIterator<Item = (String, T)>) -> Result<Vec<Option<Fill>>> {
+        let mut fills: Vec<Option<Fill>> = Vec::with_capacity(self.all.len());
+        for row in &mut self.all {
+            if row.is_ours() {
+                // What the loader leaves out there is not.
+                row.taken = Taken::new(self.core);
+            }
+            fills.push(None);
+        }
+        for (key, value) in loaded {
+            let Some(at) = self.by_key.get(key.as_str()) else { continue };
+            let row = &mut self.all[*at];
+            if row.is_ours() {
+                let seat = &mut row.taken.seat;
+                let (fill, entry) =
+                    seat.take_loaded(row.task, &mut row.claim, Loaded::Value(value))?;
+                row.taken.entry = Some(entry);
+                fills[*at] = Some(fill);
+            }
+        }
+        Ok(fills)
     }
 
     /// The loader failed; whether what was there before does for all it was to load.
     pub(super) fn keep(&mut self) -> bool {
+        let kept = |row: &Row<'a, T>| row.taken.entry.is_some();
+        let all = self.missing().all(kept);
+        for row in self.all.iter_mut().filter(|row| row.is_ours() && kept(row)) {
+            row.task.put_off(&mut row.claim);
+        }
+        self.give_up();
+        all
+    }
+
+    /// Ends the loads without values.
+    fn give_up(&mut self) {
         self.core.counters.add(Count::LoadError);
-        let mut all = true;
-        for row in self.all.iter_mut().filter(|row| row.is_ours()) {
+        let (mut leaders, mut releases) = (Vec::new(), Vec::new());
+        for row in &mut self.all {
             if let State::Ours(leader) = std::mem::replace(&mut row.state, State::Done) {
                 leader.close();
-                let kept = row.taken.entry.is_some();
-                all &= kept;
-                if kept {
-                    row.task.put_off(&mut row.claim);
-                } else {
-                    row.task.give_back(&mut row.claim, false);
-                }
-                leader.land(Landing::Failed);
+                releases.extend(row.task.releasing(&mut row.claim));
+                leaders.push(leader);
             }
         }
-        all
+        let _ = self.core.write_many(self.policy, &mut releases);
+        leaders.into_iter().for_each(|leader| leader.land(Landing::Failed));
     }
 
     /// Waits for what others load.
@@ -258,24 +306,15 @@ impl<'a, T: Serialize + DeserializeOwned> Row<'a, T> {
         matches!(self.state, State::Ours(_))
     }
 
-    /// Hears whether the right to store is this call's.
-    fn claim(&mut self, read: Read, deadline: Instant) -> Result<()> {
-        let mut quest = Quest::new(self.offer);
-        let ours = match quest.hear(self.task, &mut self.claim, &mut self.taken, read) {
-            Step::Ours => true,
-            Step::Answered => false,
-            Step::Again => {
-                self.task.obtain(&mut self.claim, self.offer, &mut self.taken, deadline)?
-            }
-            Step::Busy(_) => {
-                self.state = State::Elsewhere;
-                return Ok(());
-            }
-        };
-        if !ours {
-            self.state = State::Done;
+    /// Hears whether the right to store is this call's; false if it has to ask for something else.
+    fn hear(&mut self, read: Read) -> bool {
+        match self.quest.hear(self.task, &mut self.claim, &mut self.taken, read) {
+            Step::Ours => {}
+            Step::Answered => self.state = State::Done,
+            Step::Again => return false,
+            Step::Busy(_) => self.state = State::Elsewhere,
         }
-        Ok(())
+        true
     }
 
     /// What is written to end the load, and how to land.
@@ -318,12 +357,11 @@ impl<'a, T: Serialize + DeserializeOwned> Row<'a, T> {
                 State::Others(joined) => match joined.wait(deadline).ok_or_else(late)? {
                     Landing::Failed => return Err(load_failed()),
                     // If not that, it may have become another's, or be there by now.
-                    landing => {
-                        if task.joins(landing, self.offer, taken) {
-                            self.state = State::Done;
-                            continue;
-                        }
+                    landing if task.joins(&landing, self.offer, taken) => {
+                        self.state = State::Done;
+                        continue;
                     }
+                    _ => {}
                 },
                 State::Elsewhere => {}
             }
@@ -339,7 +377,6 @@ impl<'a, T: Serialize + DeserializeOwned> Row<'a, T> {
             let read = task.core.read(task.policy, task.name, &want)?;
             match quest.hear(task, &mut self.claim, &mut self.taken, read) {
                 Step::Answered => self.state = State::Done,
-                Step::Again => {}
                 Step::Busy(pause) => {
                     drop(leader);
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -348,8 +385,8 @@ impl<'a, T: Serialize + DeserializeOwned> Row<'a, T> {
                     }
                     thread::sleep(pause.min(left));
                 }
-                // There is no loader left to run.
-                Step::Ours => {
+                // There is no loader left to run, and what cannot be used is others'.
+                Step::Ours | Step::Again => {
                     task.give_back(&mut self.claim, false);
                     return Err(load_failed());
                 }

@@ -157,7 +157,14 @@ impl<'a, S: Store> Reading<'a, S> {
             Swapped::Done(seen) => Some(S::id_stored(Some(stamp), seen.as_ref())),
             _ => None,
         };
-        let grant = match (self.lease_versions(talk)?, held) {
+        let seen = self.lease_versions(talk);
+        if let (Some(id), false, false) = (held, is_of_value(lease.id), matches!(seen, Ok(Some(_))))
+        {
+            // The right has another name by now that its holder will not hear of.
+            let id = Some(id.unwrap_or(lease.id));
+            return Ok(self.go(State::Abandon(id, seen.map(drop))));
+        }
+        let grant = match (seen?, held) {
             (Some(seen), Some(id)) if lease.origin == talk.store.origin() => {
                 self.lease(talk, id.unwrap_or(lease.id), seen)
             }
