@@ -144,11 +144,14 @@ impl Pool {
     pub(crate) fn drain(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.shared.state.lock();
-        while state.running + state.waiting() > 0 {
+        // A loader that asks is at work itself.
+        let is_quiet =
+            |state: &State| state.running + state.waiting() <= usize::from(IS_WORKER.get());
+        while !is_quiet(&state) {
             match deadline {
                 Some(deadline) => {
                     if self.shared.quiet.wait_until(&mut state, deadline).timed_out() {
-                        return state.running + state.waiting() == 0;
+                        return is_quiet(&state);
                     }
                 }
                 None => self.shared.quiet.wait(&mut state),
@@ -178,7 +181,7 @@ impl Shared {
             }
             state = self.state.lock();
             state.running -= 1;
-            if state.running + state.waiting() == 0 {
+            if state.running + state.waiting() <= 1 {
                 self.quiet.notify_all();
             }
         }

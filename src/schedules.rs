@@ -175,3 +175,118 @@ fn a_failed_load_wakes_all_who_wait_under_every_schedule() {
         SCHEDULES,
     );
 }
+
+/// Two batches over the same keys in opposite order, and a delete.
+#[test]
+fn batches_that_overlap_end_and_a_delete_wins_under_every_schedule() {
+    check_random(
+        || {
+            let (cache, ..) = cache(4_096);
+            let source = Arc::new(AtomicU64::new(1));
+            let batch = |cache: &Cache, source: &AtomicU64, keys: [&str; 2]| {
+                cache.entries(keys).get_or_load_many(|missing| {
+                    let seen = source.load(Ordering::SeqCst);
+                    thread::yield_now();
+                    Ok::<_, Error>(
+                        missing.iter().map(|key| ((*key).clone(), seen)).collect::<Vec<_>>(),
+                    )
+                })
+            };
+            let loader = |keys| {
+                let (cache, source) = (cache.clone(), source.clone());
+                Box::new(move || drop(batch(&cache, &source, keys)))
+            };
+            let (writer, changed) = (cache.clone(), source.clone());
+            together(vec![
+                loader(["a", "b"]),
+                loader(["b", "a"]),
+                Box::new(move || {
+                    changed.store(2, Ordering::SeqCst);
+                    writer.delete("a").unwrap();
+                    assert_ne!(writer.get::<u64>("a").unwrap(), Some(1), "a read afterwards");
+                    if let Ok(Ok(values)) = batch(&writer, &changed, ["b", "a"]) {
+                        assert_ne!(values[1], Some(1), "a batch afterwards");
+                    }
+                }),
+            ]);
+            assert_ne!(cache.get::<u64>("a").unwrap(), Some(1));
+        },
+        SCHEDULES / 4,
+    );
+}
+
+/// A slot is dropped, another is set, and others join both.
+#[test]
+fn slots_keep_nobody_waiting_and_a_delete_wins_under_every_schedule() {
+    check_random(
+        || {
+            let (cache, ..) = cache(4_096);
+            let source = Arc::new(AtomicU64::new(1));
+            let slot = |sets: bool| {
+                let (cache, source) = (cache.clone(), source.clone());
+                Box::new(move || {
+                    if let crate::Begun::Slot(slot) = cache.entry("k").begin::<u64>().unwrap() {
+                        let seen = source.load(Ordering::SeqCst);
+                        thread::yield_now();
+                        if sets {
+                            slot.set(&seen).unwrap();
+                        }
+                    }
+                }) as Box<dyn FnOnce() + Send>
+            };
+            let (writer, changed) = (cache.clone(), source.clone());
+            together(vec![
+                slot(true),
+                slot(false),
+                Box::new(move || {
+                    changed.store(2, Ordering::SeqCst);
+                    writer.delete("k").unwrap();
+                    let load = || changed.load(Ordering::SeqCst);
+                    assert_eq!(writer.get_or_compute("k", load).unwrap(), 2);
+                }),
+            ]);
+            assert_eq!(cache.get_or_compute("k", || 3).unwrap(), 2);
+        },
+        SCHEDULES / 4,
+    );
+}
+
+/// A stale value is refreshed by who asks, while it is deleted.
+#[test]
+fn a_delete_wins_over_a_refresh_under_every_schedule() {
+    check_random(
+        || {
+            let (cache, _, clock) = cache(4_096);
+            let fresh = crate::Freshness::new()
+                .ttl(Duration::from_secs(1))
+                .stale_for(Duration::from_secs(100));
+            cache.entry("k").freshness(fresh).set(&0u64).unwrap();
+            clock.advance(Duration::from_secs(2));
+            let source = Arc::new(AtomicU64::new(1));
+            let load = move |cache: &Cache, source: &AtomicU64| {
+                let entry = cache.entry("k").freshness(fresh);
+                entry.get_or_compute(|| {
+                    let seen = source.load(Ordering::SeqCst);
+                    thread::yield_now();
+                    seen
+                })
+            };
+            let loader = || {
+                let (cache, source) = (cache.clone(), source.clone());
+                Box::new(move || _ = load(&cache, &source).unwrap())
+            };
+            let (writer, changed) = (cache.clone(), source.clone());
+            together(vec![
+                loader(),
+                loader(),
+                Box::new(move || {
+                    changed.store(2, Ordering::SeqCst);
+                    writer.delete("k").unwrap();
+                    assert_eq!(load(&writer, &changed).unwrap(), 2);
+                }),
+            ]);
+            assert_eq!(cache.get::<u64>("k").unwrap(), Some(2));
+        },
+        SCHEDULES / 4,
+    );
+}

@@ -131,7 +131,8 @@ impl CacheBuilder {
     /// seconds on a shared backend, so long they wait for a process that died; else five minutes.
     ///
     /// What a loader returns later goes to its caller and is not stored, unless it
-    /// [renews](crate::Load::renew) the lease.
+    /// [renews](crate::Load::renew) the lease. Processes that share entries use the same: one with a
+    /// shorter lease takes keys from others that are still at work.
     ///
     /// # Errors
     /// [`build`](Self::build) refuses zero.

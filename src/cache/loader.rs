@@ -151,7 +151,8 @@ impl<T, E> Loader<T, E> {
         self
     }
 
-    /// Stores what a loader returns after all who waited for it have gone. Default: it is not stored.
+    /// Stores what a loader returns after the caller it was begun for has gone. Default: it is not
+    /// stored, and handed only to those who joined that load.
     pub fn keep_late(mut self) -> Self {
         self.keeps_late = true;
         self
@@ -274,7 +275,7 @@ where
         let (tell, told) = bounded(1);
         let gone = Arc::new(AtomicBool::new(false));
         let waiter = Waiter { tell, gone: gone.clone() };
-        if !self.submit(Urgency::Waited, leader, offer, name, Some(waiter)) {
+        if !self.submit(Urgency::Waited, leader, offer, name, Some(waiter)) && !offer.is_answer() {
             return Err(no_thread());
         }
         match self.view.pool.wait(|| wait(&told, limit)) {

@@ -26,12 +26,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// It is a lease: a holder that dies, or is too slow, loses it when the time is over. So a lock alone
 /// cannot keep a slow holder from acting late. What it acts on can: each holder gets a
 /// [number](LockGuard::fencing) larger than all holders before it, and a store that remembers the
-/// largest it has seen refuses smaller ones.
+/// largest it has seen refuses smaller ones. (A server that comes back with older data, from a snapshot
+/// or by a failover, may give a number twice.)
 ///
 /// A lock takes two entries of the cache, the keys `#lock:` and `#fence:` with its name after
 /// them, which [`keys`](Cache::keys) lists. [`clear`](Cache::clear), eviction, a restart or a failover of
 /// the server that loses entries end it early, and so does whoever deletes it.
-/// [`renew`](LockGuard::renew) tells.
+/// [`renew`](LockGuard::renew) tells. The server's clock ends it; over Memcached's binary protocol,
+/// which tells no ends, it is the clock of each who looks.
 ///
 /// ```
 /// use std::time::Duration;

@@ -7,6 +7,8 @@
 //! by; there is one that concerns loads behind each.
 #![cfg(any(feature = "redis", feature = "memcached"))]
 
+#[cfg(feature = "redis")]
+mod claims;
 mod held;
 mod joiners;
 mod keys;

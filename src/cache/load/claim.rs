@@ -205,7 +205,8 @@ impl Quest {
         // Its server may keep the right of a process that died for longer than that.
         let is_dead = since.elapsed() >= task.hold();
         self.over = if is_dead { Over::Dead(by) } else { Over::Nothing };
-        self.pause = (self.pause * 2).clamp(ask_again_in, LONGEST_PAUSE.max(ask_again_in));
+        let ask_again_in = ask_again_in.min(LONGEST_PAUSE);
+        self.pause = (self.pause * 2).clamp(ask_again_in, LONGEST_PAUSE);
         // What comes of the other load can be used, most likely: it is not to be taken away.
         self.takes = false;
         // All who wait would ask in step.

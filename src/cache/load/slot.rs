@@ -111,7 +111,7 @@ impl Slot {
     /// is down. One round trip.
     ///
     /// # Errors
-    /// As [`Cache::set`](crate::Cache::set).
+    /// As [`Cache::set`](crate::Cache::set), but that a stale value stays.
     pub fn set<T: Serialize + ?Sized>(self, value: &T) -> Result<bool> {
         self.set_for(value, Ttl::Default)
     }

@@ -26,7 +26,6 @@ pub(super) struct Rows<'a, T> {
     policy: &'a Policy,
     all: Vec<Row<'a, T>>,
     by_key: HashMap<&'a str, usize>,
-    deadline: Instant,
 }
 
 /// One key of a call.
@@ -96,7 +95,6 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
             policy,
             all: Vec::with_capacity(names.len()),
             by_key: HashMap::with_capacity(names.len()),
-            deadline: deadline(policy.timeout),
         };
         for (first, name) in names.iter().enumerate() {
             let row = rows.all.len();
@@ -282,9 +280,9 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
         leaders.into_iter().for_each(|leader| leader.land(Landing::Failed));
     }
 
-    /// Waits for what others load.
+    /// Waits for what others load. The loader's time is not the cache's.
     pub(super) fn wait(&mut self) -> Result<()> {
-        let deadline = self.deadline;
+        let deadline = deadline(self.policy.timeout);
         self.all.iter_mut().try_for_each(|row| row.wait(deadline))
     }
 
