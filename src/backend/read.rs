@@ -102,8 +102,9 @@ pub enum Over {
     Stale,
     /// Any value, to be refreshed early.
     Fresh,
-    /// As [`Stale`](Self::Stale), and the right of this [holder](Grant::Busy), who is taken for dead.
-    /// Backends whose rights end by a clock of their own need not heed it.
+    /// As [`Stale`](Self::Stale), and the right of this [holder](Grant::Busy), who is taken for dead,
+    /// or refreshes what the caller cannot use. The right to load what is missing backends need not
+    /// take away if it ends by a clock of their own.
     Dead(u64),
 }
 

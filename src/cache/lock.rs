@@ -1,5 +1,6 @@
 //! Locks between threads and processes.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::core::{Core, unanswered};
@@ -67,6 +68,12 @@ pub struct LockGuard {
     until: Instant,
     fencing: u64,
 }
+
+// As a cache: a panic leaves nothing half done, and the guard gives the lock back.
+impl UnwindSafe for Lock {}
+impl RefUnwindSafe for Lock {}
+impl UnwindSafe for LockGuard {}
+impl RefUnwindSafe for LockGuard {}
 
 impl Cache {
     /// A lock of this name, for so long each time it is taken or renewed.

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::backend::{Ask, Grant, Lease, Origin, Tags};
+use crate::backend::{Ask, Grant, Lease, Origin, Over, Tags};
 use crate::clock::{self, Tick};
 
 /// How long a watcher may take: it waits for another backend's answer, never for a loader.
@@ -48,6 +48,13 @@ pub(super) struct Request<'a> {
     pub(super) fresh_id: u128,
 }
 
+impl Request<'_> {
+    fn passes_over(&self, held: &Held) -> bool {
+        let Ask::Own { over: Over::Dead(by), .. } = self.ask else { return false };
+        held.kind == Kind::Refresh && held.id as u64 == by
+    }
+}
+
 impl Leases {
     /// Answers a request. Whether the state of the key allows it is the caller's business.
     pub(super) fn ask(&mut self, request: &Request<'_>, now: Tick) -> Grant {
@@ -59,6 +66,10 @@ impl Leases {
             Ask::Own { hold, tags, .. } | Ask::Take { hold, tags } => {
                 let kind = if request.over_value { Kind::Refresh } else { Kind::Load };
                 match self.holder(request.key, kind, now) {
+                    // Who refreshes a value is not waited for by who cannot use it.
+                    Some(held) if kind == Kind::Refresh && request.passes_over(held) => {
+                        self.give(request, kind, clock::after(now, Some(hold)), tags)
+                    }
                     Some(held) => {
                         Grant::Busy { ask_again_in: soon(now, held.end), by: held.id as u64 }
                     }

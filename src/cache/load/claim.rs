@@ -179,8 +179,8 @@ impl Quest {
                 Step::Answered
             }
             // This caller has no use for the value that others refresh, or leave alone for a while.
-            Some(_) if there => {
-                self.takes = true;
+            Some(Grant::Busy { by, .. }) if there => {
+                self.over = Over::Dead(by);
                 Step::Again
             }
             Some(Grant::Busy { ask_again_in, by }) => self.wait(task, ask_again_in, by),

@@ -1,5 +1,6 @@
 //! Loading without a closure.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +31,10 @@ pub enum Begun<T> {
 #[derive(Debug)]
 #[must_use = "others wait for the value until the slot is set or dropped"]
 pub struct Slot(Box<Duty>);
+
+// As a cache: dropped on the way, by a panic say, it frees the key.
+impl UnwindSafe for Slot {}
+impl RefUnwindSafe for Slot {}
 
 #[derive(Debug)]
 struct Duty {

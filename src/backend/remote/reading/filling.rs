@@ -124,6 +124,7 @@ impl<'a, S: Store> Reading<'a, S> {
     pub(super) fn hear_guard(
         &mut self,
         lies: Lies<S::Seen>,
+        stale: bool,
         talk: &mut Talk<'_, S>,
         answers: &mut Answers<'_, S::Reply>,
     ) -> Result<bool> {
@@ -138,7 +139,7 @@ impl<'a, S: Store> Reading<'a, S> {
             (false, _) => Grant::Busy { ask_again_in: ASK_AGAIN, by: 0 },
         };
         let unused = won && matches!(grant, Grant::None);
-        let found = self.hit(talk, lies, true, grant);
+        let found = self.hit(talk, lies, stale, grant);
         *self.out = Read::Hit(found);
         Ok(if unused { self.go(State::Unguard) } else { self.finish_as_is() })
     }

@@ -44,7 +44,7 @@ enum State<S> {
     /// another.
     Abandon(Option<u128>, Result<()>),
     /// Asks to be the one who refreshes what is there.
-    Guard(Lies<S>),
+    Guard(Lies<S>, bool),
     /// Gives the guard back: nothing can be made of it.
     Unguard,
     /// Gives a bare number an identity.
@@ -155,11 +155,11 @@ impl<'a, S: Store> Reading<'a, S> {
             _ if !talk.store.fences() => {}
             Ask::Take { .. } => return self.go(State::Acquire(Some(lies.seen))),
             Ask::Own { over: Over::Stale | Over::Dead(_), .. } if stale => {
-                return self.go(State::Guard(lies));
+                return self.go(State::Guard(lies, stale));
             }
             // What another program wrote is replaced by nobody who only wants it younger.
             Ask::Own { over: Over::Fresh, .. } if S::id_of(&lies).is_some_and(is_of_value) => {
-                return self.go(State::Guard(lies));
+                return self.go(State::Guard(lies, stale));
             }
             _ => {}
         }
@@ -274,7 +274,7 @@ impl<'a, S: Store> Reading<'a, S> {
             State::Acquire(_) => self.hear_acquire(talk, answers),
             State::MakeTags(id) => Ok(self.acquired(talk, id)),
             State::Abandon(_, why) => why.map(|()| self.miss(self.cause, Grant::None)),
-            State::Guard(lies) => self.hear_guard(lies, talk, answers),
+            State::Guard(lies, stale) => self.hear_guard(lies, stale, talk, answers),
             State::Identify(mut lies, id) => match talk.store.hear_swap(self.key, answers) {
                 // Without room for it the content has to do.
                 Err(error) if error.kind() == ErrorKind::Full => {
@@ -326,10 +326,14 @@ impl<S: Store> Job<S> for Reading<'_, S> {
                 let expect = id.map_or(Expect::Any, Expect::Id);
                 store.swap(batch, name, expect, Becomes::Gone);
             }
-            State::Guard(_) => {
+            State::Guard(..) => {
                 let (guard, new) = (stored::guard(self.key), head(self.token));
                 let hold = End::After(self.hold_ms());
-                store.swap(batch, &guard, Expect::Nothing, Becomes::Value(&new, hold));
+                let expect = match self.want.lease {
+                    Ask::Own { over: Over::Dead(_), .. } => Expect::Any,
+                    _ => Expect::Nothing,
+                };
+                store.swap(batch, &guard, expect, Becomes::Value(&new, hold));
                 self.ask_lease_tags(talk);
             }
             State::Identify(lies, id) => {
