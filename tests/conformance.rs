@@ -7,12 +7,20 @@
 mod conformance {
     pub mod atomics;
     pub mod batches;
+    pub mod freshness;
+    pub mod gate;
     pub mod input;
     pub mod invalidation;
+    pub mod late;
+    pub mod loaders;
     pub mod loads;
+    pub mod locks;
+    pub mod many;
+    pub mod memoized;
     pub mod rig;
     #[cfg(feature = "fuzzy")]
     pub mod search;
+    pub mod slots;
     pub mod ttl;
     pub mod values;
 }
@@ -224,6 +232,143 @@ macro_rules! suite {
                     bad_settings_are_refused_before_the_loader_runs,
                     a_stale_value_of_another_schema_is_no_previous_one,
                     an_undecodable_value_is_loaded_anew;
+                freshness:
+                    a_failing_loader_is_answered_with_the_stale_value,
+                    a_loader_that_failed_is_left_alone_for_a_while,
+                    without_a_pause_each_caller_tries_again,
+                    a_pause_is_not_jittered,
+                    a_success_ends_the_pause_for_all,
+                    a_value_older_than_its_grace_is_gone_and_the_error_surfaces,
+                    the_stale_value_is_served_while_one_loads,
+                    who_takes_no_stale_value_gets_none,
+                    who_takes_no_stale_value_does_not_wait_for_who_does,
+                    an_entry_is_refreshed_from_its_part_on,
+                    the_part_is_met_to_the_millisecond,
+                    the_longest_lives_have_parts_or_no_end,
+                    an_early_refresh_keeps_nobody_waiting,
+                    many_threads_refresh_once,
+                    an_early_refresh_that_fails_leaves_the_older_value,
+                    an_early_refresh_sees_the_previous_value,
+                    an_early_refresh_that_is_overtaken_is_not_stored,
+                    a_chance_of_nothing_never_refreshes_and_certainty_always,
+                    a_seed_makes_chance_reproducible,
+                    bad_settings_are_refused_before_anything_is_done,
+                    a_life_of_zero_is_refused_before_the_loader_runs,
+                    bad_settings_are_refused_where_there_is_a_value,
+                    a_lease_of_zero_is_refused,
+                    what_an_entry_leaves_open_is_as_the_cache_is_set,
+                    a_policy_of_an_entry_stands_in_place_of_the_caches,
+                    who_takes_no_stale_value_leaves_it_to_others,
+                    none_may_be_stored_for_a_time_of_its_own_or_not_at_all,
+                    a_stale_none_is_served_as_one,
+                    loads_are_jittered_within_the_window,
+                    a_loaded_entry_slides_to_its_cap,
+                    a_stale_value_that_is_invalidated_is_not_served;
+                loaders:
+                    a_loader_loads_what_is_missing,
+                    a_loader_says_more_than_a_value,
+                    a_loader_tells_times_and_staleness,
+                    the_tags_of_a_loader_invalidate_what_it_loads,
+                    a_refresh_can_revalidate_what_is_there,
+                    a_stale_value_is_served_while_a_thread_loads,
+                    many_threads_start_one_refresh,
+                    a_refresh_that_waits_for_a_thread_is_asked_for_once,
+                    an_early_refresh_runs_behind,
+                    a_refresh_that_fails_leaves_the_older_value_and_the_loader_alone,
+                    a_refresh_overtaken_by_delete_is_not_stored,
+                    a_refresh_overtaken_by_set_is_not_stored,
+                    a_refresh_overtaken_by_its_tag_is_not_stored,
+                    a_refresh_overtaken_by_a_pattern_or_clear_is_not_stored,
+                    a_soft_limit_is_waited_for_a_better_value,
+                    without_an_end_the_soft_limit_serves_the_stale_value_for_an_error,
+                    a_hard_limit_bounds_the_soft_one,
+                    past_the_hard_limit_the_call_is_a_timeout,
+                    what_comes_late_is_kept_if_asked_for,
+                    a_value_in_time_is_the_callers_and_stored,
+                    others_wait_for_the_loader_that_is_late,
+                    one_refresh_too_many_is_dropped_and_counted,
+                    where_all_threads_hang_limits_hold_and_misses_load,
+                    a_panic_behind_leaves_the_stale_value_and_frees_the_key,
+                    a_panic_in_time_is_an_error_of_those_who_wait,
+                    a_refresh_can_be_asked_for_at_any_age,
+                    dropping_the_last_handle_waits_for_the_refresh_that_runs,
+                    a_loader_may_hold_the_last_handle,
+                    a_loader_may_use_its_cache_but_not_wait_for_itself,
+                    a_refresh_that_asks_for_its_own_key_does_not_wait_for_itself,
+                    a_miss_does_not_wait_for_a_refresh_that_waits_for_a_thread,
+                    a_miss_waits_for_the_refresh_that_runs,
+                    draining_an_idle_cache_does_not_wait,
+                    a_loader_keeps_the_schema_and_settings_of_its_handle;
+                many:
+                    values_come_in_the_order_asked_for_each_loaded_once,
+                    nothing_asked_for_loads_nothing,
+                    what_is_left_out_is_none_and_not_stored,
+                    optional_values_store_that_there_is_none,
+                    a_batch_stores_with_tags_and_times,
+                    an_error_of_the_loader_stores_nothing_and_frees_the_keys,
+                    stale_values_answer_for_a_loader_that_fails,
+                    stale_values_are_served_while_another_loads,
+                    a_panic_frees_all_keys,
+                    a_panic_of_the_pairs_frees_all_keys,
+                    what_is_overtaken_of_a_batch_is_not_stored,
+                    overlapping_batches_of_two_threads_load_each_key_once,
+                    overlapping_batches_of_two_caches_load_each_key_once,
+                    two_batches_that_need_each_other_do_not_deadlock,
+                    a_batch_and_a_single_load_share_their_runs,
+                    a_failing_other_is_an_error_and_own_values_are_stored,
+                    waiting_for_others_ends_at_the_timeout,
+                    a_batch_that_asks_for_its_own_keys_gets_an_error,
+                    a_bad_key_or_tag_refuses_the_batch_before_it_begins,
+                    a_value_that_cannot_be_stored_is_the_callers_all_the_same,
+                    a_batch_keeps_to_its_schema_and_namespace,
+                    keys_that_meet_are_loaded_once;
+                slots:
+                    a_slot_is_set_and_then_there_is_a_value,
+                    a_slot_is_set_for_a_time_of_its_own,
+                    what_cannot_be_stored_is_refused_and_frees_the_key,
+                    a_slot_that_is_dropped_frees_the_key,
+                    others_wait_for_a_slot,
+                    who_waits_for_a_slot_that_is_dropped_loads,
+                    a_slot_waits_for_a_load,
+                    a_slot_that_is_overtaken_stores_nothing,
+                    a_slot_is_overtaken_by_other_caches_and_says_so_when_renewed,
+                    a_slot_is_tagged_on_the_way,
+                    a_slot_over_a_stale_value_shows_it_and_keeps_nobody_waiting,
+                    a_slot_dropped_over_a_stale_value_leaves_it,
+                    a_slot_taken_twice_by_one_thread_is_an_error,
+                    a_slot_may_be_set_by_another_thread,
+                    a_slot_outlives_its_handle,
+                    a_slot_keeps_its_schema,
+                    a_slot_may_say_that_there_is_no_value;
+                locks:
+                    one_has_the_lock_among_all_caches,
+                    a_lock_is_given_back_once,
+                    a_lock_is_over_after_its_lease_and_stays_the_nexts,
+                    a_lock_renewed_is_held_for_another_lease,
+                    numbers_grow_with_every_holder,
+                    a_lock_is_waited_for_so_long,
+                    what_a_lock_protects_is_done_by_one_at_a_time,
+                    of_many_who_try_at_once_one_has_the_lock,
+                    a_lock_without_a_name_or_a_lease_is_refused,
+                    a_name_near_the_limit_locks_or_is_refused_and_leaves_nothing,
+                    clearing_ends_a_lock,
+                    a_guard_may_be_given_back_by_another_thread;
+                memoized:
+                    a_function_remembers_for_so_long,
+                    caches_over_one_backend_remember_together,
+                    different_arguments_never_share,
+                    different_names_never_share,
+                    errors_are_not_remembered,
+                    a_source_that_recovers_is_asked_again,
+                    none_is_remembered_too,
+                    all_of_a_name_can_be_invalidated,
+                    threads_share_one_run_of_a_function,
+                    namespaces_remember_for_themselves,
+                    a_function_may_call_itself_for_other_arguments,
+                    arguments_that_make_no_key_are_refused;
+                late:
+                    what_is_deleted_while_it_is_being_stored_is_shared_with_nobody,
+                    what_is_deleted_while_it_is_being_stored_is_shared_with_no_batch;
                 input:
                     an_empty_key_is_refused_everywhere,
                     a_key_that_is_too_long_is_refused,

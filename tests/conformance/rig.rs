@@ -38,7 +38,16 @@ impl Rig {
     }
 
     pub fn builder(&self) -> CacheBuilder {
-        let mut builder = Cache::builder(self.backend.clone());
+        self.builder_over(self.backend.clone())
+    }
+
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        self.backend.clone()
+    }
+
+    /// A cache over something around the backend.
+    pub fn builder_over(&self, backend: impl Backend) -> CacheBuilder {
+        let mut builder = Cache::builder(backend);
         if let Some(prefix) = &self.prefix {
             builder = builder.key_prefix(prefix);
         }

@@ -199,7 +199,7 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
             }
         };
         let (mut ends, mut writes) = (Vec::new(), Vec::new());
-        for (row, fill) in self.all.iter_mut().zip(fills) {
+        for (row, fill) in self.all.iter_mut().zip(fills).filter(|(row, _)| row.is_ours()) {
             if let State::Ours(leader) = std::mem::replace(&mut row.state, State::Done) {
                 // From here on nobody joins: who comes now may come after an invalidation.
                 leader.close();
@@ -269,7 +269,7 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
     fn give_up(&mut self) {
         self.core.counters.add(Count::LoadError);
         let (mut leaders, mut releases) = (Vec::new(), Vec::new());
-        for row in &mut self.all {
+        for row in self.all.iter_mut().filter(|row| row.is_ours()) {
             if let State::Ours(leader) = std::mem::replace(&mut row.state, State::Done) {
                 leader.close();
                 releases.extend(row.task.releasing(&mut row.claim));
