@@ -48,8 +48,8 @@ impl<'h> Origin<'h> {
                 let origin = Origin { event, key, began: begin, since: end, tags, effective: end };
                 Some((value, origin))
             }
-            &Event::Load { key, value, began, ref tags } => {
-                let (tags, effective) = (tags.clone(), Nanos::MAX);
+            &Event::Load { key, value, began, ref tags, stored } => {
+                let (tags, effective) = (tags.clone(), stored);
                 Some((value, Origin { event, key, began, since: began, tags, effective }))
             }
             &Event::Refused { key, value, span: Span { begin, .. } } => {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use yokedcache::{Error, ErrorKind};
 
 /// Nanoseconds since this machine was started.
 pub type Nanos = u64;
@@ -39,8 +40,9 @@ pub enum Event {
     Write { key: u8, value: u64, tags: TagSet, span: Span },
     /// An add that said that it stored nothing.
     Refused { key: u8, value: u64, span: Span },
-    /// A run of a loader. A tag protects what is loaded from the moment it was named.
-    Load { key: u8, value: u64, began: Nanos, tags: Vec<(TagSet, Nanos)> },
+    /// A run of a loader. A tag protects what is loaded from the moment it was named. It is stored
+    /// for sure since the cache said so, which is never, as a rule.
+    Load { key: u8, value: u64, began: Nanos, tags: Vec<(TagSet, Nanos)>, stored: Nanos },
     /// A value that was given to a caller whose own loader did not make it.
     Read { key: u8, value: u64, span: Span },
     /// An invalidation that returned.
@@ -74,9 +76,21 @@ pub struct Tally {
     pub operations: u64,
     pub misses: u64,
     pub errors: u64,
+    /// Loads of others that came to nothing while this caller waited for them. Nothing is promised
+    /// of those.
+    pub forsaken: u64,
     pub overtaken: u64,
+    pub stale: u64,
+    pub refreshes: u64,
     /// For the eyes of whoever sees the test fail.
     pub first_error: Option<String>,
+}
+
+impl Tally {
+    fn fail(&mut self, error: &Error) {
+        self.errors += 1;
+        self.first_error.get_or_insert_with(|| format!("{error:?}"));
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -88,12 +102,15 @@ pub struct History {
 impl History {
     pub fn merge(&mut self, other: History) {
         self.events.extend(other.events);
-        let Tally { operations, misses, errors, overtaken, first_error } = other.tally;
-        self.tally.operations += operations;
-        self.tally.misses += misses;
-        self.tally.errors += errors;
-        self.tally.overtaken += overtaken;
-        self.tally.first_error = self.tally.first_error.take().or(first_error);
+        let (own, other) = (&mut self.tally, other.tally);
+        own.operations += other.operations;
+        own.misses += other.misses;
+        own.errors += other.errors;
+        own.forsaken += other.forsaken;
+        own.overtaken += other.overtaken;
+        own.stale += other.stale;
+        own.refreshes += other.refreshes;
+        own.first_error = own.first_error.take().or(other.first_error);
     }
 }
 
@@ -129,9 +146,10 @@ impl Recorder {
         let span = Span { begin, end: now() };
         self.tally(|tally| {
             tally.operations += 1;
-            if let Err(error) = &result {
-                tally.errors += 1;
-                tally.first_error.get_or_insert_with(|| format!("{error:?}"));
+            match &result {
+                Err(error) if error.kind() == ErrorKind::LoadFailed => tally.forsaken += 1,
+                Err(error) => tally.fail(error),
+                Ok(_) => {}
             }
         });
         (span, result.ok())

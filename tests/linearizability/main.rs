@@ -1,11 +1,13 @@
 //! Invalidation wins, across processes: random operations by eight threads in two processes on six
 //! keys and three tags, and a checker that knows the promise word by word.
 //!
-//! 100,000 operations on each backend, unless `YC_HISTORY` says how many.
+//! 100,000 operations on each backend, unless `YC_HISTORY` says how many, and on fewer keys if
+//! `YC_HISTORY_KEYS` says so.
 #![cfg(all(feature = "redis", feature = "memcached"))]
 
 mod checker;
 mod history;
+mod loads;
 mod processes;
 mod rules;
 #[path = "../support/mod.rs"]
@@ -55,15 +57,19 @@ fn judged(what: &str, play: impl FnOnce() -> History) -> (History, Vec<Violation
     let count = |of: fn(&Event) -> bool| history.events.iter().filter(|event| of(event)).count();
     println!(
         "{what}: {} operations in {played:.1?}, checked in {:.1?}: {} values read, {} misses, \
-         {} loads, {} overtaken, {} writes, {} invalidations, {} errors, {} violations",
+         {} loads, {} refreshes, {} overtaken, {} stale values, {} writes, {} invalidations, \
+         {} loads of others failed, {} errors, {} violations",
         history.tally.operations,
         checked.elapsed(),
         count(|event| matches!(event, Event::Read { .. })),
         history.tally.misses,
         count(|event| matches!(event, Event::Load { .. })),
+        history.tally.refreshes,
         history.tally.overtaken,
+        history.tally.stale,
         count(|event| matches!(event, Event::Write { .. })),
         count(|event| matches!(event, Event::Invalidate { .. })),
+        history.tally.forsaken,
         history.tally.errors,
         violations.len(),
     );

@@ -20,11 +20,15 @@ fn tagged(value: u64, tags: u8, begin: Nanos, end: Nanos) -> Event {
 }
 
 fn load(value: u64, began: Nanos) -> Event {
-    Event::Load { key: KEY, value, began, tags: Vec::new() }
+    tagged_load(value, began, &[])
 }
 
 fn tagged_load(value: u64, began: Nanos, tags: &[(u8, Nanos)]) -> Event {
-    Event::Load { key: KEY, value, began, tags: tags.to_vec() }
+    Event::Load { key: KEY, value, began, tags: tags.to_vec(), stored: Nanos::MAX }
+}
+
+fn stored_load(value: u64, began: Nanos, stored: Nanos) -> Event {
+    Event::Load { key: KEY, value, began, tags: Vec::new(), stored }
 }
 
 fn read(value: u64, begin: Nanos, end: Nanos) -> Event {
@@ -177,6 +181,13 @@ fn a_load_counts_once_somebody_else_has_read_it() {
     );
     // Its own caller has it, but it may have been overtaken.
     right(&[set(1, 10, 20), load(2, 21), read(1, 41, 50)]);
+}
+
+#[test]
+fn a_load_counts_once_the_cache_says_that_it_is_stored() {
+    let read_at = |begin| [set(1, 10, 20), stored_load(2, 21, 30), read(1, begin, 50)];
+    broken(Reason::GoneWithItsKey, &read_at(31));
+    right(&read_at(30));
 }
 
 #[test]

@@ -1,18 +1,23 @@
 //! Threads that do random things to a handful of keys, and write down what happened.
 
-use std::sync::Arc;
+use std::env;
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use yokedcache::{Cache, EntryRef, Error, Load, Loaded};
+use yokedcache::{Cache, EntryRef, Error, Ttl};
 
-use crate::history::{Event, History, Nanos, Reach, Recorder, Span, TagSet, now};
+use crate::history::{Event, History, Nanos, Reach, Recorder, Span, TagSet};
 
-/// So few that everything collides.
+/// So few that everything collides; `YC_HISTORY_KEYS` says how many of them are in use.
 const KEYS: u64 = 6;
-const TAGS: u64 = 3;
+static USED_KEYS: LazyLock<u64> = LazyLock::new(|| {
+    env::var("YC_HISTORY_KEYS").map_or(KEYS, |keys| keys.parse::<u64>().unwrap().clamp(1, KEYS))
+});
+pub const TAGS: u64 = 3;
 const ALL: u64 = (1 << KEYS) - 1;
+pub const HOUR: Duration = Duration::from_secs(3600);
 /// Patterns and the keys they cover.
 const PATTERNS: [(&str, u64); 3] = [("k[0-2]", 0b000_111), ("k?", ALL), ("*[135]", 0b101_010)];
 
@@ -30,10 +35,14 @@ enum Kind {
     Load,
     TaggedLoad,
     LateTagLoad,
+    StaleLoad,
+    LoadMany,
+    LoadBehind,
+    Slot,
 }
 
 /// How often each comes.
-const WEIGHTS: [(Kind, u64); 12] = [
+const WEIGHTS: [(Kind, u64); 16] = [
     (Kind::Get, 450),
     (Kind::Set, 60),
     (Kind::TaggedSet, 60),
@@ -47,12 +56,16 @@ const WEIGHTS: [(Kind, u64); 12] = [
     (Kind::Load, 110),
     (Kind::TaggedLoad, 100),
     (Kind::LateTagLoad, 80),
+    (Kind::StaleLoad, 80),
+    (Kind::LoadMany, 40),
+    (Kind::LoadBehind, 70),
+    (Kind::Slot, 60),
 ];
 
 /// A whole number, which Redis keeps without an envelope, or a text.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Stored {
+pub enum Stored {
     Number(u64),
     Text(String),
 }
@@ -68,7 +81,7 @@ impl From<u64> for Stored {
 }
 
 impl Stored {
-    fn value(self) -> u64 {
+    pub fn value(self) -> u64 {
         match self {
             Stored::Number(value) => value,
             Stored::Text(text) => text.parse().unwrap(),
@@ -77,10 +90,10 @@ impl Stored {
 }
 
 /// Numbers that look random; the same for the same seed.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -99,13 +112,18 @@ impl Dice {
     }
 
     /// The first the most often.
-    fn key(&mut self) -> u8 {
-        self.roll(KEYS).min(self.roll(KEYS)) as u8
+    pub fn key(&mut self) -> u8 {
+        self.roll(*USED_KEYS).min(self.roll(*USED_KEYS)) as u8
     }
 
     /// One tag or two.
-    fn tags(&mut self) -> TagSet {
+    pub fn tags(&mut self) -> TagSet {
         1 << self.roll(TAGS) | 1 << self.roll(TAGS)
+    }
+
+    /// What has no end is never refreshed before it.
+    pub fn ttl(&mut self) -> Ttl {
+        if self.roll(2) == 0 { Ttl::Never } else { Ttl::After(HOUR) }
     }
 
     fn pause(&mut self) -> Pause {
@@ -119,14 +137,14 @@ impl Dice {
 
 /// What a loader does with its time.
 #[derive(Clone, Copy)]
-enum Pause {
+pub enum Pause {
     None,
     Yield,
     Sleep(Duration),
 }
 
 impl Pause {
-    fn pass(self) {
+    pub fn pass(self) {
         match self {
             Pause::None => {}
             Pause::Yield => thread::yield_now(),
@@ -136,29 +154,31 @@ impl Pause {
 }
 
 /// One thread, to the keys, tags and patterns it plays with.
-struct Player<'c> {
-    cache: &'c Cache,
-    dice: Dice,
-    recorder: Arc<Recorder>,
+pub struct Player<'c> {
+    pub cache: &'c Cache,
+    pub dice: Dice,
+    pub recorder: Arc<Recorder>,
 }
 
 /// Plays in `threads` threads; `first` is the number of the first among those of all processes.
 pub fn play(cache: &Cache, first: u64, threads: u64, operations: u64, seed: u64) -> History {
-    let mut history = History::default();
+    let ids = first..first + threads;
+    let recorders: Vec<_> = ids.clone().map(|id| Arc::new(Recorder::new(id))).collect();
     thread::scope(|scope| {
-        let play = |id: u64| {
+        for (id, recorder) in ids.zip(&recorders) {
             // Neighbouring seeds begin alike: the product keeps them apart.
             let dice = Dice((seed + id + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let recorder = Arc::new(Recorder::new(id));
-            let mut player = Player { cache, dice, recorder };
-            (0..operations / threads).for_each(|_| player.step());
-            player.recorder.take()
-        };
-        let players = (first..first + threads).map(|id| scope.spawn(move || play(id)));
-        let players: Vec<_> = players.collect();
-        players.into_iter().for_each(|player| history.merge(player.join().unwrap()));
+            let mut player = Player { cache, dice, recorder: recorder.clone() };
+            scope.spawn(move || (0..operations / threads).for_each(|_| player.step()));
+        }
     });
+    // Refreshes write down what they load, too.
+    assert!(cache.drain(Duration::from_secs(60)), "refreshes hang");
+    let mut history = History::default();
+    recorders.iter().for_each(|recorder| history.merge(recorder.take()));
     history.tally.overtaken = cache.stats().overtaken;
+    history.tally.stale = cache.stats().stale;
+    history.tally.refreshes = cache.stats().refreshes;
     history
 }
 
@@ -190,16 +210,20 @@ impl Player<'_> {
             Kind::Load => self.load(key, 0, pause),
             Kind::TaggedLoad => self.load(key, tags, pause),
             Kind::LateTagLoad => self.load_with_a_late_tag(key, tags, pause),
+            Kind::StaleLoad => self.load_unless_stale(key, tags, pause),
+            Kind::LoadMany => self.load_many(tags, pause),
+            Kind::LoadBehind => self.load_behind(key, tags, pause),
+            Kind::Slot => self.begin(key, tags, pause),
         }
     }
 }
 
 type Entry<'c> = EntryRef<'c, String, Vec<String>>;
 
-/// What happens to a key. Each ends in `note_read`, `Event::Load` or both.
-impl Player<'_> {
-    fn entry(&self, key: u8, tags: TagSet) -> Entry<'_> {
-        self.cache.entry(name(key)).tags(names(tags))
+/// What happens to a key.
+impl<'c> Player<'c> {
+    pub fn entry(&mut self, key: u8, tags: TagSet) -> Entry<'c> {
+        self.cache.entry(name(key)).tags(names(tags)).ttl(self.dice.ttl())
     }
 
     fn get(&self, key: u8) {
@@ -208,7 +232,7 @@ impl Player<'_> {
     }
 
     fn write(
-        &self,
+        &mut self,
         key: u8,
         tags: TagSet,
         write: impl FnOnce(Entry<'_>, &Stored) -> Result<bool, Error>,
@@ -231,50 +255,7 @@ impl Player<'_> {
         }
     }
 
-    fn load(&self, key: u8, tags: TagSet, pause: Pause) {
-        let mut own = None;
-        let entry = self.entry(key, tags);
-        let loader = || {
-            let mut run = Run::begin(&self.recorder, key, tags);
-            own = Some(run.value);
-            pause.pass();
-            Ok::<_, Error>(run.end())
-        };
-        let (span, found) = self.recorder.call(|| entry.get_or_load(loader));
-        let found = found.map(|loaded| loaded.expect("the loader does not fail"));
-        self.note_unless_own(key, span, found, own);
-    }
-
-    fn load_with_a_late_tag(&self, key: u8, tags: TagSet, pause: Pause) {
-        let mut own = None;
-        let entry = self.entry(key, 0);
-        let loader = |load: &mut Load<'_>| {
-            let mut run = Run::begin(&self.recorder, key, 0);
-            own = Some(run.value);
-            for tag in names(tags) {
-                pause.pass();
-                load.tag(&tag)?;
-                run.tag(&tag);
-            }
-            pause.pass();
-            Ok::<_, Error>(Loaded::Value(run.end()))
-        };
-        let (span, found) = self.recorder.call(|| entry.load_with(loader)?);
-        self.note_unless_own(key, span, found.flatten(), own);
-    }
-
-    /// A caller may have what its own loader made, whatever happened meanwhile.
-    fn note_unless_own(&self, key: u8, span: Span, found: Option<Stored>, own: Option<u64>) {
-        match (found, own) {
-            (Some(found), Some(own)) => {
-                assert_eq!(found.value(), own, "it loaded, and got another")
-            }
-            (found, None) => self.note_read(key, span, found),
-            (None, Some(_)) => {}
-        }
-    }
-
-    fn note_read(&self, key: u8, span: Span, found: Option<Stored>) {
+    pub fn note_read(&self, key: u8, span: Span, found: Option<Stored>) {
         match found.map(Stored::value) {
             Some(value) => self.recorder.note(Event::Read { key, value, span }),
             None => self.recorder.tally(|tally| tally.misses += 1),
@@ -282,46 +263,14 @@ impl Player<'_> {
     }
 }
 
-/// A loader at work.
-struct Run<'r> {
-    recorder: &'r Recorder,
-    key: u8,
-    value: u64,
-    began: Nanos,
-    tags: Vec<(TagSet, Nanos)>,
-}
-
-impl<'r> Run<'r> {
-    fn begin(recorder: &'r Recorder, key: u8, tags: TagSet) -> Run<'r> {
-        let began = now();
-        let tags = (0..TAGS).map(|bit| 1 << bit).filter(|tag| tags & tag != 0);
-        let tags = tags.map(|tag| (tag, began)).collect();
-        Run { recorder, key, value: recorder.value(), began, tags }
-    }
-
-    /// From now on an invalidation of this tag is to be heeded.
-    fn tag(&mut self, name: &str) {
-        let bit = (0..TAGS).find(|bit| tag_name(*bit) == name).unwrap();
-        self.tags.push((1 << bit, now()));
-    }
-
-    /// Written down before anybody can read it.
-    fn end(&mut self) -> Stored {
-        let tags = std::mem::take(&mut self.tags);
-        let Run { recorder, key, value, began, .. } = *self;
-        recorder.note(Event::Load { key, value, began, tags });
-        value.into()
-    }
-}
-
-fn name(key: u8) -> String {
+pub fn name(key: u8) -> String {
     format!("k{key}")
 }
 
-fn tag_name(bit: u64) -> String {
+pub fn tag_name(bit: u64) -> String {
     format!("t{bit}")
 }
 
-fn names(tags: TagSet) -> Vec<String> {
+pub fn names(tags: TagSet) -> Vec<String> {
     (0..TAGS).filter(|bit| tags >> bit & 1 == 1).map(tag_name).collect()
 }
