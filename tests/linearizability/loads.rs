@@ -3,19 +3,11 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::time::Duration;
 
 use yokedcache::{Begun, Error, Freshness, Load, Loaded, Slot};
 
 use crate::history::{Event, Nanos, Recorder, Span, TagSet, now};
-use crate::worker::{HOUR, Pause, Player, Stored, TAGS, name, names, tag_name};
-
-const SOON: Duration = Duration::from_millis(5);
-
-/// Stale soon, and then served while another loads or when the loader fails.
-fn soon_stale() -> Freshness {
-    Freshness::new().ttl(SOON).stale_for(HOUR).retry_after(SOON)
-}
+use crate::worker::{HOUR, Pause, Player, Stored, TAGS, name, names, soon_stale, tag_name};
 
 thread_local! {
     /// What a loader that outlives its call made last on this thread.
@@ -76,7 +68,7 @@ impl Player<'_> {
         let keys: Vec<u8> = (0..2 + self.dice.roll(3)).map(|_| self.dice.key()).collect();
         let left_out = usize::from(self.dice.roll(8) == 0);
         let entries = self.cache.entries_by(keys.clone(), |key: &u8| name(*key));
-        let entries = entries.tags(names(tags)).ttl(self.dice.ttl());
+        let entries = entries.tags(names(tags)).freshness(self.dice.freshness());
         let mut own = BTreeMap::new();
         let loader = |missing: &[&u8]| {
             let begin = |key: &&u8| Run::begin(&self.recorder, **key, tags);

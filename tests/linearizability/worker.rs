@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use yokedcache::{Cache, EntryRef, Error, Ttl};
+use yokedcache::{Cache, EntryRef, Error, Freshness};
 
 use crate::history::{Event, History, Nanos, Reach, Recorder, Span, TagSet};
 
@@ -121,9 +121,13 @@ impl Dice {
         1 << self.roll(TAGS) | 1 << self.roll(TAGS)
     }
 
-    /// What has no end is never refreshed before it.
-    pub fn ttl(&mut self) -> Ttl {
-        if self.roll(2) == 0 { Ttl::Never } else { Ttl::After(HOUR) }
+    /// For ever, for so long that it may be refreshed before its end, or soon stale.
+    pub fn freshness(&mut self) -> Freshness {
+        match self.roll(4) {
+            0 => Freshness::new(),
+            1 | 2 => Freshness::new().ttl(HOUR),
+            _ => soon_stale(),
+        }
     }
 
     fn pause(&mut self) -> Pause {
@@ -151,6 +155,12 @@ impl Pause {
             Pause::Sleep(time) => thread::sleep(time),
         }
     }
+}
+
+/// Stale at once, nearly, and then served while another loads or where the loader fails.
+pub fn soon_stale() -> Freshness {
+    let soon = Duration::from_micros(200);
+    Freshness::new().ttl(soon).stale_for(HOUR).retry_after(soon)
 }
 
 /// One thread, to the keys, tags and patterns it plays with.
@@ -223,7 +233,7 @@ type Entry<'c> = EntryRef<'c, String, Vec<String>>;
 /// What happens to a key.
 impl<'c> Player<'c> {
     pub fn entry(&mut self, key: u8, tags: TagSet) -> Entry<'c> {
-        self.cache.entry(name(key)).tags(names(tags)).ttl(self.dice.ttl())
+        self.cache.entry(name(key)).tags(names(tags)).freshness(self.dice.freshness())
     }
 
     fn get(&self, key: u8) {
