@@ -60,7 +60,8 @@ impl Tour {
 
     fn ask_and_tell(&self, when: &str, login: &str, freshness: Freshness) -> Result<()> {
         let answer = self.ask(login, freshness)?;
-        println!("  {when:<28} {answer:<13?} asked: {}", self.directory.questions());
+        let (answer, asked) = (format!("{answer:?}"), self.directory.questions());
+        println!("  {when:<28} {answer:<13} asked: {asked}");
         Ok(())
     }
 }
