@@ -289,6 +289,7 @@ macro_rules! suite {
                     one_refresh_too_many_is_dropped_and_counted,
                     where_all_threads_hang_limits_hold_and_misses_load,
                     a_panic_behind_leaves_the_stale_value_and_frees_the_key,
+                    a_loader_that_panicked_is_left_alone_like_one_that_failed,
                     a_panic_in_time_is_an_error_of_those_who_wait,
                     a_refresh_can_be_asked_for_at_any_age,
                     dropping_the_last_handle_waits_for_the_refresh_that_runs,

@@ -170,6 +170,11 @@ impl Freshness {
         !self.stale_for.is_zero()
     }
 
+    /// Whether older values are served where a loader fails.
+    pub(crate) fn takes_old(&self) -> bool {
+        self.takes_stale() || self.is_early()
+    }
+
     /// Refuses settings out of range.
     pub(crate) fn check(&self) -> Result<()> {
         let nothing = Ttl::After(Duration::ZERO);

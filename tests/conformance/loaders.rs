@@ -401,13 +401,25 @@ pub fn a_panic_behind_leaves_the_stale_value_and_frees_the_key(rig: &Rig) {
         0 | 1 => resume_unwind(Box::new("the loader panics")),
         _ => new(),
     };
-    let loader = cache.loader(load).freshness(lasting(rig));
+    let loader = cache.loader(load).freshness(lasting(rig).retry_after(Duration::ZERO));
     for _ in 0..3 {
         assert_eq!(get(&loader, "k"), "old");
         drained(&cache);
     }
     assert_eq!(get(&loader, "k"), "new");
     assert_eq!((cache.stats().loads, cache.stats().load_errors), (3, 2));
+}
+
+pub fn a_loader_that_panicked_is_left_alone_like_one_that_failed(rig: &Rig) {
+    let cache = rig.cache();
+    make_stale(rig, &cache, ["k"]);
+    let load = |_: &str| -> Result<String, String> { resume_unwind(Box::new("it panics")) };
+    let loader = cache.loader(load).freshness(lasting(rig));
+    for _ in 0..3 {
+        assert_eq!(get(&loader, "k"), "old");
+        drained(&cache);
+    }
+    assert_eq!(cache.stats().loads, if rig.can().leases { 1 } else { 3 });
 }
 
 pub fn a_panic_in_time_is_an_error_of_those_who_wait(rig: &Rig) {

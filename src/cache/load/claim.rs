@@ -8,6 +8,7 @@ use crate::backend::{
     Ask, Cause, Change, Entry, Found, Grant, Lease, Life, NotDone, Over, Read, Tags, Want, When,
     Write, Wrote,
 };
+use crate::cache::freshness::Freshness;
 use crate::error::Result;
 use crate::flight::Landing;
 use crate::stats::Count;
@@ -308,12 +309,18 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// The loader failed, and the value that is there has to do: nobody tries again for a while.
-    pub(in crate::cache) fn put_off(self, claim: &mut Claim) {
-        let pause = self.policy.fresh.retry_after;
-        if claim.refreshes && !pause.is_zero() && self.hold_on(claim, pause).is_ok() {
+    /// The loader failed, and there is a value meanwhile: nobody tries again for a while.
+    pub(super) fn leave_alone(self, claim: &mut Claim) {
+        let Freshness { retry_after, .. } = self.policy.fresh;
+        let pauses = claim.refreshes && !retry_after.is_zero() && self.policy.fresh.takes_old();
+        if pauses && self.hold_on(claim, retry_after).is_ok() {
             claim.right = Right::Lost;
         }
+    }
+
+    /// The same for a caller who has the value that is there.
+    pub(in crate::cache) fn put_off(self, claim: &mut Claim) {
+        self.leave_alone(claim);
         self.core.counters.add(Count::Stale);
         log::warn!("yokedcache: a loader failed; the value it was to replace is served");
         self.give_back(claim, false);

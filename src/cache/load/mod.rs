@@ -87,6 +87,7 @@ impl Drop for Load<'_> {
     fn drop(&mut self) {
         if self.running {
             self.task.core.counters.add(Count::LoadError);
+            self.task.leave_alone(&mut self.claim);
         }
         self.task.give_back(&mut self.claim, false);
     }
