@@ -17,6 +17,9 @@ thread_local! {
 /// A thread without work ends after so long.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// Work that somebody waits for has this much room at least.
+const MOST_WAITED: usize = 1024;
+
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
 /// Work that somebody waits for goes before work that nobody waits for.
@@ -85,9 +88,13 @@ impl Pool {
             return false;
         }
         let startable = state.is_free() || state.threads < self.most(&state);
-        // With no thread to take it at once it waits, and for that there is so much room.
-        let room =
-            urgency == Urgency::Waited || startable || state.background.len() < self.most_waiting;
+        // With no thread to take it at once it waits, and for that there is so much room. Work that
+        // somebody waits for has room of its own, which only sources that hang fill.
+        let room = startable
+            || match urgency {
+                Urgency::Waited => state.waited.len() < self.most_waiting.max(MOST_WAITED),
+                Urgency::Background => state.background.len() < self.most_waiting,
+            };
         if !room || startable && !state.is_free() && !self.start(&mut state) {
             return false;
         }

@@ -181,7 +181,9 @@ where
     /// [`get_or_load`](crate::EntryRef::get_or_load).
     ///
     /// # Errors
-    /// As there; [`Timeout`](ErrorKind::Timeout) past the hard limit; [`WrongType`](ErrorKind::WrongType)
+    /// As there; [`Timeout`](ErrorKind::Timeout) past the hard limit;
+    /// [`LoadFailed`](ErrorKind::LoadFailed) if the loader panicked on its thread, or too many loads
+    /// wait for one; [`WrongType`](ErrorKind::WrongType)
     /// if it is known that there is no value, and a `T` cannot say so. An `Option` can, and so does
     /// [`lookup`](Self::lookup).
     pub fn get(&self, key: impl AsRef<str>) -> Result<Result<T, E>> {
@@ -344,7 +346,7 @@ fn wait<T>(told: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
 }
 
 fn no_thread() -> Error {
-    Error::new(ErrorKind::Backend, "no thread could be started for the loader")
+    Error::new(ErrorKind::LoadFailed, "no thread is free for the loader, and too many loads wait")
 }
 
 /// A load on its way to another thread.

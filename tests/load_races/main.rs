@@ -22,7 +22,6 @@ mod redis;
 mod refreshes;
 mod scans;
 mod site;
-mod slow_fill;
 #[path = "../support/mod.rs"]
 mod support;
 mod tags;
@@ -58,8 +57,6 @@ macro_rules! races {
                 who_comes_after_a_pattern_was_invalidated_gets_nothing_older
                 who_comes_after_another_program_deleted_gets_nothing_older
                 who_comes_after_a_set_gets_what_was_set
-                who_comes_while_a_load_is_stored_gets_nothing_older
-                a_batch_that_comes_while_a_load_is_stored_gets_nothing_older
                 who_comes_while_nothing_disturbs_shares_the_load;
             placeholders:
                 a_key_being_loaded_is_absent_to_everybody
