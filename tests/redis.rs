@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use support::{RedisCluster, RedisServer};
+use support::{RedisCluster, RedisServer, Resp};
 use yokedcache::{Cache, Cause, ErrorKind, Loaded, Lookup, Redis, Ttl};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -20,9 +20,8 @@ fn cache(server: &RedisServer, prefix: &str) -> Cache {
 }
 
 /// How often the server read something from a client meanwhile. A batch of a few kilobytes is read at
-/// once: each is a round trip.
-fn trips(server: &RedisServer, work: impl FnOnce()) -> u64 {
-    let mut resp = server.resp();
+/// once: each is a round trip. It is asked over one connection, as the end of one is read, too.
+fn trips(resp: &mut Resp, work: impl FnOnce()) -> u64 {
     let mut reads = || {
         let info = resp.command(&["INFO", "stats"]);
         let line =
@@ -59,8 +58,9 @@ fn each_operation_takes_the_round_trips_it_claims() {
         cache.set_many(keys.iter().map(|key| (key, "v"))).unwrap();
     };
     warm_up();
-    let check = |what: &str, most: u64, work: &dyn Fn()| {
-        let took = trips(&server, work);
+    let mut resp = server.resp();
+    let mut check = |what: &str, most: u64, work: &dyn Fn()| {
+        let took = trips(&mut resp, work);
         assert_eq!(took, most, "{what}");
     };
     let get = |key: &str| cache.get::<String>(key).unwrap();
@@ -143,7 +143,7 @@ fn invalidating_a_tag_costs_the_same_however_many_entries_have_it() {
         cache.entry(format!("k{n}")).tag("t").set(&"v").unwrap();
     }
     server.reset_stats();
-    let took = trips(&server, || _ = cache.invalidate_tags(["t"]).unwrap());
+    let took = trips(&mut server.resp(), || _ = cache.invalidate_tags(["t"]).unwrap());
     assert_eq!(took, 1);
     let mut stats = server.commandstats();
     stats.retain(|name, _| name != "info" && !name.starts_with("config"));

@@ -40,4 +40,6 @@ if ! has_pylibmc; then
     target/python/bin/pip install --quiet pylibmc
 fi
 
+# Most tests wait for servers and clocks: more of them than there are processors run at a time.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
 exec cargo test --all-features "$@"
