@@ -133,7 +133,8 @@ impl Freshness {
 
     /// Refreshes an entry that is asked for after this part of its life, from 0 to 1 (0.8 is usual).
     ///
-    /// One load runs, all others get the value that is there. Entries without end have no parts.
+    /// One load runs, all others get the value that is there. Entries without end have no parts. On a
+    /// server an entry is not refreshed early by a load that brings tags it does not have.
     /// Default: off. Reads ask for the entry's times, too: on Redis one more command in the same
     /// round trip.
     ///

@@ -81,7 +81,9 @@ macro_rules! races {
                 what_was_deleted_is_not_there_to_be_unmodified
                 a_refresh_that_fails_resurrects_nothing
                 a_stale_value_is_absent_to_who_would_touch_it
-                adding_overtakes_a_refresh;
+                adding_overtakes_a_refresh
+                all_of_some_tags_overtakes_an_early_refresh_that_brings_one_more
+                a_refresh_that_brings_one_more_tag_can_be_asked_for;
             scans:
                 no_load_outlives_a_pattern_in_whose_scan_it_ends
                 no_load_outlives_all_of_some_tags_in_whose_scan_it_ends;

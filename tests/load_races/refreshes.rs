@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::HOUR;
 use super::held::Held;
 use super::site::{Site, assert_k};
-use yokedcache::{Cache, Loaded, Ttl};
+use yokedcache::{Cache, Error, Freshness, Loaded, Ttl};
 
 const SOON: Duration = Duration::from_millis(40);
 
@@ -113,4 +113,41 @@ pub fn adding_overtakes_a_refresh(site: &dyn Site) {
     assert!(theirs.add("k", "new").unwrap(), "what is stale is absent");
     load.end_overtaken(&mine);
     assert_k(site, &mine, Some("new"));
+}
+
+/// The older value is fresh and has not all of the tags, and so is left by what invalidates all of
+/// them: it must not stand for the load meanwhile. Named up front, named while the loader runs.
+pub fn all_of_some_tags_overtakes_an_early_refresh_that_brings_one_more(site: &dyn Site) {
+    let mine = site.cache();
+    let early = Freshness::new().ttl(HOUR).refresh_at(0.0);
+    for late in [false, true] {
+        let store = || Ok::<_, Error>("first".to_owned());
+        mine.entry("k").tag("t").freshness(early).get_or_load(store).unwrap().unwrap();
+        let (cache, theirs, runs) = (mine.clone(), site.cache(), mine.stats().loads);
+        let load = thread::spawn(move || {
+            let up_front: &[&str] = if late { &["t"] } else { &["t", "u"] };
+            let loaded = cache.entry("k").tags(up_front).freshness(early).load_with(|load| {
+                load.tag("u")?;
+                theirs.invalidate_tags_all(["t", "u"])?;
+                Ok::<_, Error>(Loaded::Value("old".to_owned()))
+            });
+            loaded.unwrap().unwrap().expect("there is one")
+        });
+        let got = load.join().unwrap();
+        // It was not begun, or came to nothing.
+        assert_eq!(got, if mine.stats().loads > runs { "old" } else { "first" });
+        let left = site.cache().get::<String>("k").unwrap();
+        assert_ne!(left.as_deref(), Some("old"), "late: {late}");
+        mine.delete("k").unwrap();
+    }
+}
+
+/// Asked for by name, that refresh is not left out.
+pub fn a_refresh_that_brings_one_more_tag_can_be_asked_for(site: &dyn Site) {
+    let cache = site.cache();
+    cache.entry("k").tag("t").set("first").unwrap();
+    let loader = cache.loader(|_| Ok::<_, Error>("new".to_owned())).tags(["t", "u"]);
+    assert!(loader.refresh("k").unwrap());
+    assert!(cache.drain(HOUR));
+    assert_k(site, &cache, Some("new"));
 }

@@ -169,6 +169,11 @@ impl Quest {
         claim.refreshes = there;
         match refused {
             None => Step::Ours,
+            // Who wants it anew whatever its age does not leave a value because it cannot stay.
+            Some(Grant::None) if fenced && self.offer == Offer::Early(None) && there => {
+                self.takes = true;
+                Step::Again
+            }
             Some(Grant::None) if fenced && answered && !stale => Step::Answered,
             Some(Grant::None) if fenced => Step::Ours,
             Some(Grant::None) => {

@@ -8,7 +8,7 @@ use crate::backend::envelope::Opened;
 use crate::backend::remote::lies::Lies;
 use crate::backend::remote::seal::millis;
 use crate::backend::remote::stamp::is_of_value;
-use crate::backend::remote::store::{Store, Swapped};
+use crate::backend::remote::store::{Look, Store, Swapped};
 use crate::backend::remote::talk::{Answers, Talk};
 use crate::backend::{Ask, Cause, Grant, Lease, Over, Read, TagVersion, Tags};
 use crate::error::{ErrorKind, Result};
@@ -63,6 +63,16 @@ impl<'a, S: Store> Reading<'a, S> {
             }
         }
         Ok(Some(seen.into()))
+    }
+
+    /// Whether a value may stay while it is loaded anew. An invalidation of all of some tags looks at
+    /// what lies there, and overtakes the load by removing it. It removes what is stale, and what has
+    /// the tags: so what is fresh must have those of the fill.
+    pub(super) fn may_refresh(&self, lies: &Lies<S::Seen>, now_ms: u64) -> bool {
+        let soft = lies.envelope().and_then(|envelope| envelope.soft);
+        let tags = lies.tags();
+        soft.is_some_and(|soft| soft <= now_ms)
+            || self.lease_tags().iter().all(|tag| tags.contains(tag))
     }
 
     pub(super) fn lease(&self, talk: &Talk<'_, S>, id: u128, seen: Arc<[TagVersion]>) -> Grant {
@@ -152,11 +162,18 @@ impl<'a, S: Store> Reading<'a, S> {
         let Ask::Renew { lease, .. } = self.want.lease else {
             return Ok(self.miss(Cause::Absent, Grant::None));
         };
-        // A placeholder renewed has a new token: who waits sees that its owner is alive.
-        let stamp = if is_of_value(lease.id) { lease.id } else { self.token };
-        let held = match talk.store.hear_swap(self.key, answers)? {
-            Swapped::Done(seen) => Some(S::id_stored(Some(stamp), seen.as_ref())),
-            _ => None,
+        let held = if is_of_value(lease.id) {
+            let look = Look { whole: false, life: false };
+            let lies = talk.store.hear_look(self.key, look, answers)?;
+            let ours = |lies: &Lies<S::Seen>| S::id_of(lies) == Some(lease.id);
+            let held = lies.filter(|lies| ours(lies) && self.may_refresh(lies, talk.now_ms));
+            held.map(|_| Some(lease.id))
+        } else {
+            // A placeholder renewed has a new token: who waits sees that its owner is alive.
+            match talk.store.hear_swap(self.key, answers)? {
+                Swapped::Done(seen) => Some(S::id_stored(Some(self.token), seen.as_ref())),
+                _ => None,
+            }
         };
         let seen = self.lease_versions(talk);
         if let (Some(id), false, false) = (held, is_of_value(lease.id), matches!(seen, Ok(Some(_))))

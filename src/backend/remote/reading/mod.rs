@@ -158,7 +158,10 @@ impl<'a, S: Store> Reading<'a, S> {
                 return self.go(State::Guard(lies, stale));
             }
             // What another program wrote is replaced by nobody who only wants it younger.
-            Ask::Own { over: Over::Fresh, .. } if S::id_of(&lies).is_some_and(is_of_value) => {
+            Ask::Own { over: Over::Fresh, .. }
+                if S::id_of(&lies).is_some_and(is_of_value)
+                    && self.may_refresh(&lies, talk.now_ms) =>
+            {
                 return self.go(State::Guard(lies, stale));
             }
             _ => {}
@@ -348,7 +351,7 @@ impl<S: Store> Job<S> for Reading<'_, S> {
                 let new = head(self.token);
                 let hold = Becomes::Value(&new, End::After(self.hold_ms()));
                 if is_of_value(lease.id) {
-                    store.swap(batch, name, Expect::Id(lease.id), Becomes::Same);
+                    store.look(batch, name, Look { whole: false, life: false });
                     store.swap(batch, &stored::guard(self.key), Expect::Any, hold);
                 } else {
                     store.swap(batch, name, Expect::Id(lease.id), hold);
