@@ -16,6 +16,7 @@ mod redis;
 mod resp;
 mod sentinel;
 mod tls_front;
+mod trips;
 mod wait;
 
 pub use again::{Again, orders, tell};
@@ -28,4 +29,5 @@ pub use redis::RedisServer;
 pub use resp::{Reply, Resp};
 pub use sentinel::RedisSentinels;
 pub use tls_front::TlsFront;
+pub use trips::batches_and_locks;
 pub use wait::wait_until;

@@ -90,6 +90,8 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
         names: &[Name<'a>],
         tags: &Tags,
     ) -> Result<Self> {
+        policy.check()?;
+        core.need_tags(tags)?;
         let mut rows = Self {
             core,
             policy,
@@ -100,7 +102,7 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
             let row = rows.all.len();
             if *rows.by_key.entry(name.rest()).or_insert(row) == row {
                 rows.all.push(Row {
-                    task: Task::new(core, policy, *name)?,
+                    task: Task { core, policy, name: *name },
                     first,
                     taken: Taken::new(core),
                     offer: Offer::Nothing,
@@ -109,9 +111,6 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
                     state: State::Open,
                 });
             }
-        }
-        if let Some(row) = rows.all.first() {
-            core.need_tags(&row.claim.tags)?;
         }
         Ok(rows)
     }
