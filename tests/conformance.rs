@@ -174,6 +174,7 @@ macro_rules! suite {
                     replace_stores_only_over_what_is_there,
                     counters_begin_at_their_initial_value,
                     concurrent_increments_are_all_counted,
+                    counters_created_by_many_at_once_are_exact,
                     a_counter_keeps_its_ttl,
                     what_is_no_number_is_left_alone,
                     a_counter_does_not_wrap_around,

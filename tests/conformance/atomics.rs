@@ -99,6 +99,15 @@ pub fn concurrent_increments_are_all_counted(rig: &Rig) {
     assert_eq!(cache.get::<i64>("n").unwrap(), Some(8 * 200 * 3));
 }
 
+pub fn counters_created_by_many_at_once_are_exact(rig: &Rig) {
+    let cache = rig.cache();
+    for round in 0..50 {
+        let key = format!("n{round}");
+        winners(|_| cache.increment(&key, 3).is_ok());
+        assert_eq!(cache.get::<i64>(&key).unwrap(), Some(8 * 3));
+    }
+}
+
 pub fn a_counter_keeps_its_ttl(rig: &Rig) {
     let (cache, unit) = (rig.cache(), rig.unit());
     cache.entry("n").ttl(unit * 2).increment(1).unwrap();

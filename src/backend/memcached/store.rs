@@ -255,6 +255,8 @@ impl Store for Memcached {
                 std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok())
             }
             Reply::NoNumber => return Ok(Added::There),
+            // Two found none, and the other one's was created.
+            Reply::NotStored => return Ok(Added::Nothing),
             _ => None,
         };
         let no_sum = || Error::new(ErrorKind::Backend, "not a sum");

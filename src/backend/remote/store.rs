@@ -221,7 +221,8 @@ pub(crate) enum Added {
     Sum(i64),
     /// It was added, and is out of range now.
     Beyond,
-    /// There is none, and the first would be out of range.
+    /// Nothing was done: there was none, and somebody else created it, or the first would be out of
+    /// range.
     Nothing,
     /// Something is there that servers cannot add to.
     There,
