@@ -95,9 +95,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 mod about;
+mod audience;
 mod entry;
 pub mod envelope;
+mod event;
 mod health;
+mod listen;
 #[cfg(feature = "memcached")]
 pub mod memcached;
 pub mod memory;
@@ -106,6 +109,7 @@ mod read;
 pub mod redis;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod remote;
+mod switch;
 mod token;
 mod write;
 
@@ -114,8 +118,11 @@ pub use crate::tag::Tags;
 pub use crate::value::Value;
 pub use about::{About, Call, Can};
 pub use entry::{CodecId, Entry, Life, Packing};
+pub use event::{Attached, Event, Events};
 pub use health::Health;
+pub use listen::{Ear, Heard, Listen, Listening};
 pub use read::{Ask, Cause, Found, Grant, More, Over, Read, Want};
+pub use switch::Switch;
 pub use token::{Lease, Origin, TagVersion, Token};
 pub use write::{Change, NotDone, Removed, Scope, When, Write, Wrote};
 
@@ -184,6 +191,29 @@ pub trait Backend: Debug + Send + Sync + 'static {
         health
     }
 
+    /// Becomes part of a cache, before that is first used; with its children.
+    ///
+    /// # Errors
+    /// If it cannot keep what it promises under the cache's settings: the cache is not built then.
+    fn attach(&self, cache: &Attached<'_>) -> Result<()> {
+        let mut attached = Ok(());
+        self.children(&mut |_, child| {
+            if attached.is_ok() {
+                attached = child.attach(cache);
+            }
+        });
+        attached
+    }
+
+    /// Tells of changes that others make, until what it returns is dropped. `None`: it cannot.
+    ///
+    /// # Errors
+    /// If it could, and a thread cannot be started.
+    fn listen(&self, to: &Listen) -> Result<Option<Box<dyn Listening>>> {
+        let _ = to;
+        Ok(None)
+    }
+
     /// Stops threads and closes connections, as dropping it would. Calls may still come.
     fn close(&self) {
         self.children(&mut |_, child| child.close());
@@ -228,6 +258,12 @@ macro_rules! forward_backend {
             }
             fn health(&self, call: Call, probe: Name<'_>) -> Health {
                 (**self).health(call, probe)
+            }
+            fn attach(&self, cache: &Attached<'_>) -> Result<()> {
+                (**self).attach(cache)
+            }
+            fn listen(&self, to: &Listen) -> Result<Option<Box<dyn Listening>>> {
+                (**self).listen(to)
             }
             fn close(&self) {
                 (**self).close()

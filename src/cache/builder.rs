@@ -8,7 +8,7 @@ use super::freshness::{End, Freshness};
 use super::policy::Policy;
 use super::ttl::Ttl;
 use super::{Cache, View};
-use crate::backend::Backend;
+use crate::backend::{Attached, Backend, Event, Events};
 use crate::clock::Clock;
 use crate::codec::{Codec, Compression, Format, Json};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +47,7 @@ pub struct CacheBuilder {
     seed: Option<u64>,
     threads: usize,
     queue: usize,
+    events: Events,
     policy: Policy,
 }
 
@@ -65,6 +66,7 @@ impl CacheBuilder {
             seed: None,
             threads: THREADS,
             queue: QUEUE,
+            events: Events::default(),
             policy: Policy::new(),
         }
     }
@@ -202,19 +204,28 @@ impl CacheBuilder {
         self
     }
 
+    /// A function told when a backend around others changes its state: a fallback opens or closes, a
+    /// near tier goes off or on. Default: none; the log has them, too.
+    ///
+    /// It runs on the thread that made or noticed the change, with no lock held, and had better be
+    /// quick. A panic in it is caught and logged.
+    pub fn on_event(mut self, handler: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events = Events::to(handler);
+        self
+    }
+
     /// The cache.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) or [`InvalidTtl`](ErrorKind::InvalidTtl) for
-    /// a setting that is out of range. No I/O is done.
+    /// a setting that is out of range, and what the backend refuses. No I/O is done here.
     pub fn build(self) -> Result<Cache> {
-        let Self { backend, prefix, codec, compression, clock, seed, threads, queue, policy } =
-            self;
+        let Self { backend, codec, compression, clock, policy, threads, queue, .. } = self;
         policy.check()?;
         if threads == 0 {
             return Err(Error::new(ErrorKind::InvalidArgument, "no threads for loaders"));
         }
-        let random = seed.map_or_else(Random::default, Random::seeded);
+        let random = self.seed.map_or_else(Random::default, Random::seeded);
         for ttl in [policy.fresh.ttl, policy.fresh.negative_ttl] {
             if policy.fresh.end(ttl, &clock)? == End::Past {
                 return Err(Error::new(ErrorKind::InvalidTtl, "a default end in the past"));
@@ -222,13 +233,14 @@ impl CacheBuilder {
         }
         policy.fresh.life(Ttl::Never, &clock, &random)?;
         let shared = backend.about().can.shared;
-        let prefix = prefix.unwrap_or_else(|| if shared { SHARED_PREFIX } else { "" }.into());
+        let prefix = self.prefix.unwrap_or_else(|| if shared { SHARED_PREFIX } else { "" }.into());
         if prefix.len() > MAX_KEY / 2 {
             let what =
                 format!("the key prefix has {} bytes, {} at most", prefix.len(), MAX_KEY / 2);
             return Err(Error::new(ErrorKind::InvalidArgument, what));
         }
         let prefix = if prefix.is_empty() { prefix } else { prefix + ":" };
+        backend.attach(&Attached::new(&prefix, &self.events))?;
         let core = Core {
             backend,
             format: Format::new(codec, compression)?,
