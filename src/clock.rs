@@ -120,6 +120,11 @@ pub(crate) fn after(now: Tick, life: Option<Duration>) -> Tick {
     life.map_or(NEVER, |life| now.saturating_add(saturating_nanos(life)))
 }
 
+/// The tick so long ago; the clock's first at the earliest.
+pub(crate) fn before(now: Tick, age: Option<Duration>) -> Tick {
+    age.map_or(now, |age| now.saturating_sub(saturating_nanos(age)))
+}
+
 /// What is left until `end`: `None` where there is no end.
 pub(crate) fn left(now: Tick, end: Tick) -> Option<Duration> {
     (end != NEVER).then(|| Duration::from_nanos(end.saturating_sub(now)))

@@ -70,7 +70,9 @@ pub use backend::memory::{Memory, Reason};
 pub use backend::redis::{Redis, RedisBuilder};
 #[cfg(all(feature = "tls", any(feature = "redis", feature = "memcached")))]
 pub use backend::remote::tls::TlsSettings;
-pub use backend::{Backend, Cause, Event, Health, Removed, Switch, Tags, Token};
+pub use backend::{
+    Backend, Cause, Event, Health, Removed, Switch, Tags, Tiered, TieredBuilder, Token,
+};
 pub use cache::{
     Begun, Cache, CacheBuilder, DryRun, Entries, EntryRef, Freshness, Hit, Load, Loaded, Loader,
     Lock, LockGuard, Lookup, Slot, Ttl, Typed,

@@ -39,7 +39,7 @@ use conformance::rig::Rig;
 mod servers {
     use std::sync::OnceLock;
 
-    use yokedcache::Redis;
+    use yokedcache::{Memory, Redis, Tiered};
 
     use crate::conformance::rig::Rig;
     use crate::support::{RedisCluster, RedisSentinels, RedisServer};
@@ -71,9 +71,27 @@ mod servers {
     }
 
     pub fn cluster() -> Rig {
+        Rig::on_server(Redis::open(&cluster_url()).unwrap())
+    }
+
+    fn cluster_url() -> String {
         static SERVERS: OnceLock<RedisCluster> = OnceLock::new();
-        let servers = SERVERS.get_or_init(RedisCluster::start);
-        Rig::on_server(Redis::open(&servers.url()).unwrap())
+        SERVERS.get_or_init(RedisCluster::start).url()
+    }
+
+    pub fn tiered() -> Rig {
+        static SERVER: OnceLock<RedisServer> = OnceLock::new();
+        let server = SERVER.get_or_init(|| RedisServer::start(&[]));
+        tiers(Redis::open(server.url()).unwrap())
+    }
+
+    pub fn tiered_over_cluster() -> Rig {
+        tiers(Redis::open(&cluster_url()).unwrap())
+    }
+
+    fn tiers(far: Redis) -> Rig {
+        let near = Memory::builder().max_size(100_000).build().unwrap();
+        Rig::on_server(Tiered::new(near, far).unwrap()).tiered()
     }
 }
 
@@ -82,7 +100,7 @@ mod servers {
 mod memcached_servers {
     use std::sync::OnceLock;
 
-    use yokedcache::Memcached;
+    use yokedcache::{Memcached, Memory, Tiered};
 
     use crate::conformance::rig::Rig;
     use crate::support::{MemcachedFleet, MemcachedServer};
@@ -91,6 +109,14 @@ mod memcached_servers {
         static SERVER: OnceLock<MemcachedServer> = OnceLock::new();
         let server = SERVER.get_or_init(|| MemcachedServer::start(&[]));
         Rig::on_server(Memcached::open(server.url()).unwrap())
+    }
+
+    pub fn tiered() -> Rig {
+        static SERVER: OnceLock<MemcachedServer> = OnceLock::new();
+        let server = SERVER.get_or_init(|| MemcachedServer::start(&[]));
+        let near = Memory::builder().max_size(100_000).build().unwrap();
+        let far = Memcached::open(server.url()).unwrap();
+        Rig::on_server(Tiered::new(near, far).unwrap()).tiered()
     }
 
     pub fn one_binary() -> Rig {
@@ -391,6 +417,10 @@ macro_rules! suite {
 
 suite!(memory, crate::Rig::memory(100_000));
 suite!(memory_in_one_shard, crate::Rig::memory(2_000));
+suite!(
+    tiered_over_memory,
+    crate::Rig::wrapped(|memory| yokedcache::Tiered::new(memory(), memory()).unwrap()).tiered()
+);
 // A stranger's backend, written from the docs, without tags and leases.
 suite!(custom_backend, crate::Rig::on_real_time(crate::custom::Sorted::new()));
 #[cfg(feature = "redis")]
@@ -403,8 +433,14 @@ suite!(redis_over_tls, crate::servers::tls());
 suite!(redis_behind_sentinels, crate::servers::sentinel());
 #[cfg(feature = "redis")]
 suite!(redis_cluster, crate::servers::cluster());
+#[cfg(feature = "redis")]
+suite!(tiered_over_redis, crate::servers::tiered());
+#[cfg(feature = "redis")]
+suite!(tiered_over_a_redis_cluster, crate::servers::tiered_over_cluster());
 #[cfg(feature = "memcached")]
 suite!(memcached_one_server, crate::memcached_servers::one());
+#[cfg(feature = "memcached")]
+suite!(tiered_over_memcached, crate::memcached_servers::tiered());
 #[cfg(feature = "memcached")]
 suite!(memcached_four_weighted_servers, crate::memcached_servers::fleet());
 #[cfg(feature = "memcached")]

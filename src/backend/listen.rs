@@ -25,10 +25,14 @@ impl Listen {
     }
 }
 
-/// Hears of changes. Called by threads of the backend; it must neither block nor panic.
+/// Hears of changes. Called by threads of the backend.
 pub trait Ear: Debug + Send + Sync {
-    /// Something changed, or is known.
+    /// Something changed, or is known. Others wait meanwhile: it must neither block nor panic.
     fn hear(&self, heard: Heard<'_>);
+
+    /// Called now and then, and after the last word, by a thread nobody waits for: the place to tell
+    /// others.
+    fn rest(&self) {}
 }
 
 /// What is heard.
@@ -50,4 +54,8 @@ pub enum Heard<'a> {
 }
 
 /// Keeps a listener going until it is dropped.
-pub trait Listening: Debug + Send + Sync {}
+pub trait Listening: Debug + Send + Sync {
+    /// A number that is the same before and after a read if what was read came from where changes
+    /// are heard of; `None` while they are not.
+    fn covers(&self) -> Option<u64>;
+}

@@ -110,6 +110,7 @@ pub mod redis;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod remote;
 mod switch;
+mod tiered;
 mod token;
 mod write;
 
@@ -123,6 +124,7 @@ pub use health::Health;
 pub use listen::{Ear, Heard, Listen, Listening};
 pub use read::{Ask, Cause, Found, Grant, More, Over, Read, Want};
 pub use switch::Switch;
+pub use tiered::{Tiered, TieredBuilder};
 pub use token::{Lease, Origin, TagVersion, Token};
 pub use write::{Change, NotDone, Removed, Scope, When, Write, Wrote};
 

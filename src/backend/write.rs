@@ -48,7 +48,7 @@ pub enum When {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Change {
-    /// Stores an entry, written now whatever the age in its life.
+    /// Stores an entry. An age in its life, that of a copy, may be kept or not.
     Put(Entry, Life),
     /// Gives the entry a new end (none, if `None`), from now; value, tags and version stay (a version
     /// that a server numbers may be another one where the entry is kept when stale, or slides). A

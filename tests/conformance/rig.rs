@@ -13,6 +13,8 @@ pub struct Rig {
     clock: Option<ManualClock>,
     /// Keeps cases apart that run on one server at the same time.
     prefix: Option<String>,
+    /// Where the first read of an entry is answered from.
+    tier: u8,
 }
 
 impl Rig {
@@ -20,13 +22,22 @@ impl Rig {
     pub fn memory(max_size: usize) -> Self {
         let clock = ManualClock::new();
         let memory = Memory::builder().max_size(max_size).clock(&clock).build().unwrap();
-        Self { backend: Arc::new(memory), clock: Some(clock), prefix: None }
+        Self { backend: Arc::new(memory), clock: Some(clock), prefix: None, tier: 0 }
+    }
+
+    /// What is made of memories on one manual clock.
+    #[allow(dead_code)]
+    pub fn wrapped<B: Backend>(wrap: impl FnOnce(&dyn Fn() -> Memory) -> B) -> Self {
+        let clock = ManualClock::new();
+        let memory = || Memory::builder().max_size(100_000).clock(&clock).build().unwrap();
+        let backend = Arc::new(wrap(&memory));
+        Self { backend, clock: Some(clock), prefix: None, tier: 0 }
     }
 
     /// A backend that lives by the system's time.
     #[allow(dead_code)]
     pub fn on_real_time(backend: impl Backend) -> Self {
-        Self { backend: Arc::new(backend), clock: None, prefix: None }
+        Self { backend: Arc::new(backend), clock: None, prefix: None, tier: 0 }
     }
 
     /// A backend on a server that other cases use, too.
@@ -35,6 +46,16 @@ impl Rig {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let prefix = format!("case{}", NEXT.fetch_add(1, Ordering::Relaxed));
         Self { prefix: Some(prefix), ..Self::on_real_time(backend) }
+    }
+
+    /// The same with a near tier in front.
+    #[allow(dead_code)]
+    pub fn tiered(self) -> Self {
+        Self { tier: 1, ..self }
+    }
+
+    pub fn tier(&self) -> u8 {
+        self.tier
     }
 
     pub fn builder(&self) -> CacheBuilder {

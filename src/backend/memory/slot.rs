@@ -83,7 +83,7 @@ impl Slot {
     }
 
     pub(super) fn set_life(&mut self, life: &Life, now: Tick) {
-        self.written = now;
+        self.written = clock::before(now, life.age);
         self.soft = clock::after(now, life.soft);
         self.cap = clock::after(now, life.hard);
         self.end = clock::after(now, life.idle).min(self.cap);

@@ -14,6 +14,7 @@ use super::url::{self, Address, Kind, READ};
 use super::wire::{Hello, Login, Role};
 use crate::backend::Origin;
 use crate::backend::remote::settings::{Settings, common_settings, or};
+use crate::backend::remote::stored::Names;
 use crate::backend::remote::tags;
 use crate::error::Result;
 
@@ -203,11 +204,11 @@ impl RedisBuilder {
             }
         };
         Ok(Redis {
-            topology,
+            topology: Arc::new(topology),
             timeout: common.timeout(),
             retry_on_timeout: common.retry_on_timeout.unwrap_or(false),
             replica_reads,
-            plain: given.plain.unwrap_or(false),
+            names: Names { plain: given.plain.unwrap_or(false), guarded: guard.is_some() },
             guard,
             repeats,
             origin: Origin::unique(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -35,6 +35,10 @@ pub(super) struct Cluster {
     turn: AtomicUsize,
     replica_reads: bool,
     promoted: Promoted,
+    /// How often the set of masters changed.
+    shape: AtomicU64,
+    /// How often a server answered for a slot that is not its own yet.
+    detours: AtomicU64,
 }
 
 /// No lock is held while it is used: it is replaced, not changed.
@@ -70,6 +74,8 @@ impl Cluster {
             turn: AtomicUsize::new(0),
             replica_reads,
             promoted,
+            shape: AtomicU64::new(0),
+            detours: AtomicU64::new(0),
         }
     }
 
@@ -106,8 +112,19 @@ impl Cluster {
         owners.is_some_and(|owners| Arc::ptr_eq(&owners.master, server))
     }
 
+    /// How often a server answered for a slot that is not its own yet; counted before it does.
+    pub(super) fn detours(&self) -> u64 {
+        self.detours.load(Ordering::Acquire)
+    }
+
+    /// The server that answers for a slot for the time being.
+    pub(super) fn stand_in(&self, endpoint: &Endpoint) -> Arc<Server> {
+        self.detours.fetch_add(1, Ordering::AcqRel);
+        self.server_at(endpoint)
+    }
+
     /// The server at an address some server named.
-    pub(super) fn server_at(&self, endpoint: &Endpoint) -> Arc<Server> {
+    fn server_at(&self, endpoint: &Endpoint) -> Arc<Server> {
         if let Some(server) = self.map().masters.get(endpoint) {
             return server.clone();
         }
@@ -126,6 +143,10 @@ impl Cluster {
             return;
         }
         let mut new = Map::clone(&map);
+        // Before anything it answers is used.
+        if !map.has_slots(endpoint) {
+            self.shape.fetch_add(1, Ordering::AcqRel);
+        }
         let master = new.master(endpoint, &self.maker);
         if let Some(owners) = new.slots.get_mut(usize::from(slot)) {
             *owners = Some(Arc::new(Owners { master, replicas: Vec::new() }));
@@ -176,11 +197,7 @@ impl Cluster {
             match Topology::run_at(&server, &mut batch, limits) {
                 Ok(values) => match self.read(&server, values) {
                     Ok(map) => {
-                        let old = std::mem::replace(&mut *self.map.write(), Arc::new(map.clone()));
-                        // A slot that moves leaves its master behind; one that is taken over does not.
-                        if old.listed.iter().any(|master| !map.listed.contains(master)) {
-                            self.promoted.store(true, Ordering::Release);
-                        }
+                        self.replace(map);
                         *asked = Some(Instant::now());
                         return Ok(true);
                     }
@@ -191,6 +208,19 @@ impl Cluster {
         }
         *asked = Some(Instant::now());
         Err(last)
+    }
+
+    fn replace(&self, new: Map) {
+        let mut map = self.map.write();
+        // A slot that moves leaves its master behind; one that is taken over does not.
+        let left = map.listed.iter().any(|master| !new.listed.contains(master));
+        if left {
+            self.promoted.store(true, Ordering::Release);
+        }
+        if left || map.listed.len() != new.listed.len() {
+            self.shape.fetch_add(1, Ordering::AcqRel);
+        }
+        *map = Arc::new(new);
     }
 
     /// Those who may know the map: the servers known and the seeds, beginning with another one
@@ -251,6 +281,11 @@ impl Cluster {
         Ok(map)
     }
 
+    /// A number that grows with each change of who the masters are.
+    pub(super) fn shape(&self) -> u64 {
+        self.shape.load(Ordering::Acquire)
+    }
+
     /// The masters that have slots.
     pub(super) fn masters(&self, until: Instant) -> Result<Vec<Arc<Server>>> {
         if !self.refresh(until, false)? && self.map().slots.is_empty() {
@@ -276,6 +311,10 @@ impl Cluster {
 }
 
 impl Map {
+    fn has_slots(&self, endpoint: &Endpoint) -> bool {
+        self.slots.iter().flatten().any(|owners| owners.master.endpoint() == endpoint)
+    }
+
     fn master(&mut self, endpoint: &Endpoint, maker: &Maker) -> Arc<Server> {
         let new = || maker.make(endpoint.clone(), Role::Any);
         self.masters.entry(endpoint.clone()).or_insert_with(new).clone()

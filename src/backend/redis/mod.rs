@@ -5,6 +5,7 @@ mod builder;
 mod cluster;
 mod guard;
 mod health;
+mod listener;
 mod plain;
 mod repeat;
 mod resp;
@@ -24,17 +25,20 @@ use std::time::Duration;
 pub use builder::RedisBuilder;
 
 use self::guard::Guard;
+use self::listener::Listener;
 use self::repeat::Repeats;
 use self::topology::Topology;
 use crate::backend::health::Health;
 use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::reading::Reading;
+use crate::backend::remote::stored::Names;
 use crate::backend::remote::talk::{drive, invalidate_tags};
 use crate::backend::remote::values::read_values;
 use crate::backend::remote::writing::write;
-use crate::backend::remote::{self, in_turns, outcome_of_reads, outcome_of_writes, stored, tags};
+use crate::backend::remote::{self, in_turns, outcome_of_reads, outcome_of_writes, tags};
 use crate::backend::{
-    About, Backend, Call, Can, Name, Origin, Read, Removed, Scope, Want, Write, Wrote,
+    About, Backend, Call, Can, Listen, Listening, Name, Origin, Read, Removed, Scope, Want, Write,
+    Wrote,
 };
 use crate::error::{Error, Result};
 use crate::pattern::Pattern;
@@ -75,11 +79,11 @@ const MOST_BYTES: usize = (512 << 20) - (64 << 10);
 /// ```
 #[derive(Debug)]
 pub struct Redis {
-    topology: Topology,
+    topology: Arc<Topology>,
     timeout: Duration,
     retry_on_timeout: bool,
     replica_reads: bool,
-    plain: bool,
+    names: Names,
     guard: Option<Arc<Guard>>,
     /// Where another server may take over.
     repeats: Option<Repeats>,
@@ -119,11 +123,7 @@ impl Redis {
 
     /// The key stored under a name, if it is one.
     fn key_of<'n>(&self, name: &'n str) -> Option<&'n str> {
-        match self.plain {
-            true if self.guard.is_some() && stored::is_home(name) => None,
-            true => Some(name),
-            false => stored::original(name),
-        }
+        self.names.key_of(name)
     }
 
     fn read_all(
@@ -150,9 +150,9 @@ impl Redis {
 impl Backend for Redis {
     fn about(&self) -> About {
         let mut can = Can::new();
-        can.tags = !self.plain;
-        can.versions = !self.plain;
-        can.leases = !self.plain;
+        can.tags = !self.names.plain;
+        can.versions = !self.names.plain;
+        can.leases = !self.names.plain;
         can.scan = true;
         can.add = true;
         can.shared = true;
@@ -166,7 +166,7 @@ impl Backend for Redis {
 
     fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
         self.repeat_if_due(call);
-        if self.plain {
+        if self.names.plain {
             self.plain_read(call, keys, want, out)?;
         } else {
             self.read_all(call, keys, want, out)?;
@@ -180,7 +180,7 @@ impl Backend for Redis {
             repeats.note_writes(writes);
         }
         let limits = self.limits(call)?;
-        if self.plain {
+        if self.names.plain {
             in_turns(writes, out, |writes, out| self.plain_write(limits, writes, out));
         } else {
             write(self, limits, writes, out);
@@ -189,7 +189,7 @@ impl Backend for Redis {
     }
 
     fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
-        if self.plain && !matches!(what, Scope::Keys(_)) {
+        if self.names.plain && !matches!(what, Scope::Keys(_)) {
             return Err(Error::unsupported("plain redis", "tags"));
         }
         self.repeat_if_due(call);
@@ -221,11 +221,20 @@ impl Backend for Redis {
         self.examine(call, probe)
     }
 
+    fn listen(&self, to: &Listen) -> Result<Option<Box<dyn Listening>>> {
+        // What replicas answer is not heard of before they answer it.
+        if self.replica_reads {
+            return Ok(None);
+        }
+        let listener = Listener::start(self.topology.clone(), self.names, to)?;
+        Ok(Some(Box::new(listener)))
+    }
+
     fn close(&self) {
         if let Some(guard) = &self.guard {
             guard.close();
         }
-        if let Topology::Sentinel(sentinel) = &self.topology {
+        if let Topology::Sentinel(sentinel) = &*self.topology {
             sentinel.close();
         }
         self.topology.known().iter().for_each(|server| server.close());

@@ -167,7 +167,7 @@ impl Redis {
         };
         let mut owners = Vec::new();
         for master in &masters {
-            match &self.topology {
+            match &*self.topology {
                 Topology::One(_) => {}
                 // One that was demoted lists its entries as before.
                 Topology::Sentinel(sentinel) => {

@@ -5,7 +5,7 @@
 //! once and not when it says so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,8 @@ struct Shared {
     /// When the sentinels were asked last because something went wrong; held while they are.
     asking: Mutex<Option<Instant>>,
     promoted: Promoted,
+    /// How often the master was another one.
+    shape: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -68,6 +70,7 @@ impl Sentinel {
             master: RwLock::default(),
             asking: Mutex::default(),
             promoted,
+            shape: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
         let listening = shared.clone();
@@ -97,6 +100,11 @@ impl Sentinel {
 
     pub(super) fn known(&self) -> Option<Arc<Server>> {
         self.shared.master.read().clone()
+    }
+
+    /// A number that grows with each change of the master.
+    pub(super) fn shape(&self) -> u64 {
+        self.shared.shape.load(Ordering::Acquire)
     }
 
     /// The master does not answer as one: the sentinels are asked who it is. Whether it is another.
@@ -168,6 +176,7 @@ impl Shared {
             return master.clone();
         }
         let new = self.maker.make(endpoint, Role::Master);
+        self.shape.fetch_add(1, Ordering::AcqRel);
         if master.replace(new.clone()).is_some() {
             self.promoted.store(true, Ordering::Release);
         }

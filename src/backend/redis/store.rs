@@ -49,7 +49,7 @@ impl Store for Redis {
     }
 
     fn name_of<'k>(&self, key: &'k str) -> Cow<'k, str> {
-        if self.plain { Cow::Borrowed(key) } else { stored::key(key) }
+        if self.names.plain { Cow::Borrowed(key) } else { stored::key(key) }
     }
 
     fn batch(&self) -> Batch {

@@ -170,7 +170,7 @@ impl Topology {
             let asking = asked.get(&index);
             batch.ask(index, asking.is_some());
             let server = match asking {
-                Some(endpoint) => Ok(cluster.server_at(endpoint)),
+                Some(endpoint) => Ok(cluster.stand_in(endpoint)),
                 None => cluster.owner(batch.slot(index), limits.until, replicas),
             };
             match server {
@@ -246,6 +246,41 @@ impl Topology {
             Self::One(server) => Ok(vec![server.clone()]),
             Self::Sentinel(sentinel) => Ok(vec![sentinel.master(until)?]),
             Self::Cluster(cluster) => cluster.masters(until),
+        }
+    }
+
+    /// A number that grows with each change of who the masters are, before any answer of the new one
+    /// is used.
+    pub(super) fn shape(&self) -> u64 {
+        match self {
+            Self::One(_) => 0,
+            Self::Sentinel(sentinel) => sentinel.shape(),
+            Self::Cluster(cluster) => cluster.shape(),
+        }
+    }
+
+    /// Whether a slot lives on this server, as far as we know.
+    pub(super) fn owns(&self, server: &Arc<Server>, slot: u16) -> bool {
+        match self {
+            Self::One(_) | Self::Sentinel(_) => true,
+            Self::Cluster(cluster) => cluster.is_owner(slot, server),
+        }
+    }
+
+    /// A server does not behave as a master: those who know are asked.
+    pub(super) fn doubt(&self, server: &Arc<Server>, until: Instant) {
+        match self {
+            Self::One(_) => {}
+            Self::Sentinel(sentinel) => drop(sentinel.suspect(server, until)),
+            Self::Cluster(cluster) => cluster.suspect(until),
+        }
+    }
+
+    /// How often a server answered that is not the master of the slot; counted before it does.
+    pub(super) fn detours(&self) -> u64 {
+        match self {
+            Self::One(_) | Self::Sentinel(_) => 0,
+            Self::Cluster(cluster) => cluster.detours(),
         }
     }
 
