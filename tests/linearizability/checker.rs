@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::history::{Event, Nanos, Reach, Span, TagSet};
+use crate::history::{ANYWHERE, Event, Nanos, Place, Reach, Span, TagSet};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -28,6 +28,17 @@ pub struct Violation {
     pub by: Option<Span>,
 }
 
+/// How long what other processes do may go unnoticed.
+#[derive(Clone, Copy, Debug)]
+pub struct Lag {
+    pub invalidated: Nanos,
+    pub overwritten: Nanos,
+}
+
+impl Lag {
+    pub const NONE: Lag = Lag { invalidated: 0, overwritten: 0 };
+}
+
 /// What is known of a value.
 struct Origin<'h> {
     event: &'h Event,
@@ -36,27 +47,29 @@ struct Origin<'h> {
     /// What begins later than this comes after the value.
     since: Nanos,
     tags: Vec<(TagSet, Nanos)>,
-    /// From when on it surely was in the cache.
-    effective: Nanos,
+    /// From when on it surely was in the cache, as its writer knows.
+    stored: Nanos,
+    /// The same, as readers know.
+    seen: Nanos,
+    by: Place,
 }
 
 impl<'h> Origin<'h> {
     fn new(event: &'h Event) -> Option<(u64, Origin<'h>)> {
         match event {
-            &Event::Write { key, value, tags, span: Span { begin, end } } => {
+            &Event::Write { key, value, tags, span: Span { begin: began, end, by } } => {
                 let tags = each_bit(tags).map(|tag| (tag, end)).collect();
-                let origin = Origin { event, key, began: begin, since: end, tags, effective: end };
-                Some((value, origin))
+                let (since, stored, seen) = (end, end, Nanos::MAX);
+                Some((value, Origin { event, key, began, since, tags, stored, seen, by }))
             }
-            &Event::Load { key, value, began, ref tags, stored } => {
-                let (tags, effective) = (tags.clone(), stored);
-                Some((value, Origin { event, key, began, since: began, tags, effective }))
+            &Event::Load { key, value, began, ref tags, stored, by } => {
+                let (tags, since, seen) = (tags.clone(), began, Nanos::MAX);
+                Some((value, Origin { event, key, began, since, tags, stored, seen, by }))
             }
-            &Event::Refused { key, value, span: Span { begin, .. } } => {
-                let (tags, never) = (Vec::new(), Nanos::MAX);
-                let origin =
-                    Origin { event, key, began: begin, since: never, tags, effective: never };
-                Some((value, origin))
+            &Event::Refused { key, value, span: Span { begin: began, by, .. } } => {
+                let (tags, since, never) = (Vec::new(), Nanos::MAX, Nanos::MAX);
+                let (stored, seen) = (never, never);
+                Some((value, Origin { event, key, began, since, tags, stored, seen, by }))
             }
             Event::Read { .. } | Event::Invalidate { .. } => None,
         }
@@ -84,7 +97,7 @@ struct Hiding {
 impl Hiding {
     fn sort(&mut self) {
         self.spans.sort_unstable_by_key(|span| span.end);
-        let mut latest = Span { begin: 0, end: 0 };
+        let mut latest = Span { begin: 0, end: 0, by: ANYWHERE };
         self.latest.extend(self.spans.iter().map(|span| {
             if span.begin >= latest.begin {
                 latest = *span;
@@ -101,16 +114,23 @@ impl Hiding {
     }
 }
 
+/// In the order of where it was done.
+type By<T> = HashMap<(T, Place), Hiding>;
+
 struct Checker<'h> {
+    lag: Lag,
     origins: HashMap<u64, Origin<'h>>,
-    keys: HashMap<u8, Hiding>,
+    /// Newer values.
+    overwrites: By<u8>,
+    /// Invalidations of the key.
+    keys: By<u8>,
     /// Invalidations of what carries all of these tags.
-    tags: HashMap<TagSet, Hiding>,
+    tags: By<TagSet>,
 }
 
 /// Everything in this history that breaks the promise. The order of events does not matter.
-pub fn check(history: &[Event]) -> Vec<Violation> {
-    let mut checker = Checker::new(history);
+pub fn check(history: &[Event], lag: Lag) -> Vec<Violation> {
+    let mut checker = Checker::new(history, lag);
     for event in history {
         checker.note_effect(event);
     }
@@ -118,18 +138,20 @@ pub fn check(history: &[Event]) -> Vec<Violation> {
     for event in history {
         checker.note_invalidation(event);
     }
-    checker.keys.values_mut().chain(checker.tags.values_mut()).for_each(Hiding::sort);
+    let keys = checker.keys.values_mut().chain(checker.overwrites.values_mut());
+    keys.chain(checker.tags.values_mut()).for_each(Hiding::sort);
     history.iter().filter_map(|event| checker.judge(event)).collect()
 }
 
 impl<'h> Checker<'h> {
-    fn new(history: &'h [Event]) -> Checker<'h> {
+    fn new(history: &'h [Event], lag: Lag) -> Checker<'h> {
         let mut origins = HashMap::new();
         for (value, origin) in history.iter().filter_map(Origin::new) {
             let older = origins.insert(value, origin);
             assert!(older.is_none(), "the value {value} was written twice");
         }
-        Checker { origins, keys: HashMap::new(), tags: HashMap::new() }
+        let (overwrites, keys, tags) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Checker { lag, origins, overwrites, keys, tags }
     }
 
     /// A value that somebody else was given is in the cache.
@@ -137,15 +159,19 @@ impl<'h> Checker<'h> {
         if let Event::Read { value, span, .. } = event
             && let Some(origin) = self.origins.get_mut(value)
         {
-            origin.effective = origin.effective.min(span.end);
+            origin.seen = origin.seen.min(span.end);
         }
     }
 
     /// A value in the cache hides those that surely came before it.
     fn note_overwrites(&mut self) {
-        for origin in self.origins.values().filter(|origin| origin.effective < Nanos::MAX) {
-            let span = Span { begin: origin.began, end: origin.effective };
-            self.keys.entry(origin.key).or_default().spans.push(span);
+        for origin in self.origins.values() {
+            for (end, by) in [(origin.stored, origin.by), (origin.seen, ANYWHERE)] {
+                if end < Nanos::MAX {
+                    let span = Span { begin: origin.began, end, by };
+                    self.overwrites.entry((origin.key, by)).or_default().spans.push(span);
+                }
+            }
         }
     }
 
@@ -154,15 +180,15 @@ impl<'h> Checker<'h> {
         match reach {
             Reach::Keys(keys) => {
                 for key in (0..64).filter(|key| keys >> key & 1 == 1) {
-                    self.keys.entry(key).or_default().spans.push(span);
+                    self.keys.entry((key, span.by)).or_default().spans.push(span);
                 }
             }
             Reach::AnyTag(tags) => {
                 for tag in each_bit(tags) {
-                    self.tags.entry(tag).or_default().spans.push(span);
+                    self.tags.entry((tag, span.by)).or_default().spans.push(span);
                 }
             }
-            Reach::AllTags(tags) => self.tags.entry(tags).or_default().spans.push(span),
+            Reach::AllTags(tags) => self.tags.entry((tags, span.by)).or_default().spans.push(span),
         }
     }
 
@@ -173,22 +199,31 @@ impl<'h> Checker<'h> {
             None => (Reason::NeverWritten, None),
             Some(Origin { event: Event::Refused { .. }, .. }) => (Reason::Refused, None),
             Some(origin) if origin.began > span.end => (Reason::NotYetWritten, None),
-            Some(origin) => self.hidden(origin, span.begin)?,
+            Some(origin) => self.hidden(origin, span)?,
         };
         let origin = origin.map(|origin| origin.event.clone());
         Some(Violation { reason, read: read.clone(), origin, by })
     }
 
-    /// What hides this value from a read that begins then.
-    fn hidden(&self, origin: &Origin<'_>, read: Nanos) -> Option<(Reason, Option<Span>)> {
-        let by_key = self.keys.get(&origin.key);
-        if let Some(span) = by_key.and_then(|hiding| hiding.between(origin.since, read)) {
+    /// What hides this value from a read.
+    fn hidden(&self, origin: &Origin<'_>, read: Span) -> Option<(Reason, Option<Span>)> {
+        // What was done elsewhere may be seen later.
+        let seen = |by: Place, lag| read.begin.saturating_sub(if by == read.by { 0 } else { lag });
+        let (invalidated, overwritten) = (self.lag.invalidated, self.lag.overwritten);
+        let of_key = |(at, hiding): (&(u8, Place), &Hiding), lag| {
+            let hidden = hiding.between(origin.since, seen(at.1, lag));
+            hidden.filter(|_| at.0 == origin.key)
+        };
+        let by_key = self.keys.iter().find_map(|one| of_key(one, invalidated));
+        let by_newer = || self.overwrites.iter().find_map(|one| of_key(one, overwritten));
+        if let Some(span) = by_key.or_else(by_newer) {
             return Some((Reason::GoneWithItsKey, Some(span)));
         }
         let carried = origin.tag_set();
-        let mut by_tags = self.tags.iter().filter(|(tags, _)| **tags & !carried == 0);
-        let span =
-            by_tags.find_map(|(tags, hiding)| hiding.between(origin.carried_since(*tags), read))?;
+        let mut by_tags = self.tags.iter().filter(|((tags, _), _)| *tags & !carried == 0);
+        let span = by_tags.find_map(|((tags, by), hiding)| {
+            hiding.between(origin.carried_since(*tags), seen(*by, invalidated))
+        })?;
         Some((Reason::GoneWithItsTag, Some(span)))
     }
 }

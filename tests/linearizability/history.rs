@@ -15,12 +15,19 @@ pub fn now() -> Nanos {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// From before a call began to after it had returned.
+/// From before a call began to after it had returned, and in which process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     pub begin: Nanos,
     pub end: Nanos,
+    pub by: Place,
 }
+
+/// A process, by its number.
+pub type Place = u8;
+
+/// None in particular.
+pub const ANYWHERE: Place = Place::MAX;
 
 /// A few of a few tags, one bit each.
 pub type TagSet = u8;
@@ -42,7 +49,7 @@ pub enum Event {
     Refused { key: u8, value: u64, span: Span },
     /// A run of a loader. A tag protects what is loaded from the moment it was named. It is stored
     /// for sure since the cache said so, which is never, as a rule.
-    Load { key: u8, value: u64, began: Nanos, tags: Vec<(TagSet, Nanos)>, stored: Nanos },
+    Load { key: u8, value: u64, began: Nanos, tags: Vec<(TagSet, Nanos)>, stored: Nanos, by: Place },
     /// A value that was given to a caller whose own loader did not make it.
     Read { key: u8, value: u64, span: Span },
     /// An invalidation that returned.
@@ -64,7 +71,7 @@ impl Event {
     /// Of a load its begin.
     pub fn span(&self) -> Span {
         match self {
-            Event::Load { began, .. } => Span { begin: *began, end: *began },
+            Event::Load { began, by, .. } => Span { begin: *began, end: *began, by: *by },
             Event::Write { span, .. } | Event::Refused { span, .. } => *span,
             Event::Read { span, .. } | Event::Invalidate { span, .. } => *span,
         }
@@ -117,13 +124,14 @@ impl History {
 /// Writes down what one thread does, and what others do for it.
 pub struct Recorder {
     history: Mutex<History>,
+    pub place: Place,
     next_value: AtomicU64,
 }
 
 impl Recorder {
     /// `id` is this thread's among those of all processes.
-    pub fn new(id: u64) -> Recorder {
-        Recorder { history: Mutex::default(), next_value: AtomicU64::new((id + 1) << 40) }
+    pub fn new(id: u64, place: Place) -> Recorder {
+        Recorder { history: Mutex::default(), place, next_value: AtomicU64::new((id + 1) << 40) }
     }
 
     /// A value nobody else writes.
@@ -143,7 +151,7 @@ impl Recorder {
     pub fn call<T>(&self, call: impl FnOnce() -> yokedcache::Result<T>) -> (Span, Option<T>) {
         let begin = now();
         let result = call();
-        let span = Span { begin, end: now() };
+        let span = Span { begin, end: now(), by: self.place };
         self.tally(|tally| {
             tally.operations += 1;
             match &result {

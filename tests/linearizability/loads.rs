@@ -34,12 +34,13 @@ impl Player<'_> {
         let entry = self.entry(key, 0);
         let loader = |load: &mut Load<'_>| {
             let mut run = Run::begin(&self.recorder, key, 0);
-            own = Some(run.value);
+            // Where the cache cannot be asked for the tag, the loader fails.
             run.tag_each(tags, |tag| {
                 pause.pass();
                 load.tag(tag)
             })?;
             pause.pass();
+            own = Some(run.value);
             Ok::<_, Error>(Loaded::Value(run.end()))
         };
         let (span, found) = self.recorder.call(|| entry.load_with(loader)?);
@@ -178,6 +179,7 @@ impl<'r> Run<'r> {
 
     fn end_stored(self, stored: Nanos) {
         let Run { recorder, key, value, began, tags } = self;
-        recorder.note(Event::Load { key, value, began, tags, stored });
+        let by = recorder.place;
+        recorder.note(Event::Load { key, value, began, tags, stored, by });
     }
 }

@@ -6,6 +6,7 @@
 #![cfg(all(feature = "redis", feature = "memcached"))]
 
 mod checker;
+mod coherence;
 mod history;
 mod loads;
 mod processes;
@@ -20,9 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use checker::{Reason, Violation, check};
+use checker::{Lag, Reason, Violation, check};
 use history::{Event, History, Span};
-use processes::Kind;
+use processes::{Kind, alone_there};
 use support::{MemcachedServer, RedisCluster, RedisServer};
 use unfenced::Unfenced;
 use yokedcache::backend::Backend;
@@ -48,12 +49,12 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn judged(what: &str, play: impl FnOnce() -> History) -> (History, Vec<Violation>) {
+fn judged(what: &str, lag: Lag, play: impl FnOnce() -> History) -> (History, Vec<Violation>) {
     let _alone = alone();
     let started = Instant::now();
     let history = play();
     let (played, checked) = (started.elapsed(), Instant::now());
-    let violations = check(&history.events);
+    let violations = check(&history.events, lag);
     let count = |of: fn(&Event) -> bool| history.events.iter().filter(|event| of(event)).count();
     println!(
         "{what}: {} operations in {played:.1?}, checked in {:.1?}: {} values read, {} misses, \
@@ -79,10 +80,10 @@ fn judged(what: &str, play: impl FnOnce() -> History) -> (History, Vec<Violation
 /// Prints what happened to the key between the write and the read that should not have seen it.
 fn tell_the_story(violation: &Violation, history: &[Event]) {
     println!("{violation:#?}");
-    let (key, Span { begin, end: to }) = (violation.read.key(), violation.read.span());
+    let (key, Span { begin, end: to, .. }) = (violation.read.key(), violation.read.span());
     let from = violation.origin.as_ref().map_or(begin, |origin| origin.span().begin);
     let touches = |event: &&Event| {
-        let Span { begin, end } = event.span();
+        let Span { begin, end, .. } = event.span();
         event.key().is_none_or(|of| Some(of) == key) && end >= from && begin <= to
     };
     let mut story: Vec<_> = history.iter().filter(touches).collect();
@@ -101,19 +102,26 @@ fn is_broken(what: &str, violation: &Violation) -> bool {
 
 #[track_caller]
 fn keeps_its_promise(what: &str, play: impl FnOnce() -> History) {
-    let (history, violations) = judged(what, play);
+    let History { tally, .. } = keeps_it_within(what, Lag::NONE, play);
+    assert!(tally.errors * 1_000 <= tally.operations, "{:?}", tally.first_error);
+}
+
+/// The same, where what other processes do may go unnoticed for a while.
+#[track_caller]
+fn keeps_it_within(what: &str, lag: Lag, play: impl FnOnce() -> History) -> History {
+    let (history, violations) = judged(what, lag, play);
     violations.iter().take(3).for_each(|violation| tell_the_story(violation, &history.events));
     let broken = violations.iter().filter(|violation| is_broken(what, violation));
     assert_eq!(broken.count(), 0, "violations: see above");
-    let tally = history.tally;
-    assert!(tally.errors * 1_000 <= tally.operations, "{:?}", tally.first_error);
     let reads = history.events.iter().filter(|event| matches!(event, Event::Read { .. })).count();
-    assert!(reads as u64 * 10 > tally.operations, "too few reads find anything: {reads}");
+    let operations = history.tally.operations;
+    assert!(reads as u64 * 10 > operations, "too few reads find anything: {reads}");
+    history
 }
 
 #[track_caller]
 fn breaks_it(what: &str, play: impl FnOnce() -> History) {
-    let (_, violations) = judged(what, play);
+    let (_, violations) = judged(what, Lag::NONE, play);
     let broken = violations.iter().filter(|violation| is_broken(what, violation));
     assert!(broken.count() > 0, "no fault was found where there is one");
 }
@@ -124,11 +132,12 @@ fn within(caches: &[Cache], operations: u64) -> History {
     let (threads, operations) = (PROCESSES * THREADS / caches_count, operations / caches_count);
     let mut history = History::default();
     thread::scope(|scope| {
-        let play = |(cache, first)| {
-            scope.spawn(move || worker::play(cache, first, threads, operations, 1))
+        let play = |(cache, place): (_, u8)| {
+            let first = u64::from(place) * threads;
+            // They are one process: what one does the other knows.
+            scope.spawn(move || worker::play(cache, 0, first, threads, operations, 1))
         };
-        let players: Vec<_> =
-            caches.iter().zip((0..).step_by(threads as usize)).map(play).collect();
+        let players: Vec<_> = caches.iter().zip(0..).map(play).collect();
         players.into_iter().for_each(|player| history.merge(player.join().unwrap()));
     });
     history
@@ -158,19 +167,23 @@ fn invalidation_wins_between_two_caches_over_one_memory() {
 #[test]
 fn invalidation_wins_between_processes_over_redis() {
     let server = RedisServer::start(&[]);
-    keeps_its_promise("redis", || processes::play(Kind::Redis, server.url(), many()));
+    keeps_its_promise("redis", || processes::play(Kind::Redis, server.url(), many(), alone_there));
 }
 
 #[test]
 fn invalidation_wins_between_processes_over_a_redis_cluster() {
     let cluster = RedisCluster::start();
-    keeps_its_promise("redis cluster", || processes::play(Kind::Redis, &cluster.url(), many()));
+    keeps_its_promise("redis cluster", || {
+        processes::play(Kind::Redis, &cluster.url(), many(), alone_there)
+    });
 }
 
 #[test]
 fn invalidation_wins_between_processes_over_memcached() {
     let server = MemcachedServer::start(&[]);
-    keeps_its_promise("memcached", || processes::play(Kind::Memcached, server.url(), many()));
+    keeps_its_promise("memcached", || {
+        processes::play(Kind::Memcached, server.url(), many(), alone_there)
+    });
 }
 
 #[test]
@@ -183,13 +196,15 @@ fn without_fences_faults_are_found_over_memory() {
 #[test]
 fn without_fences_faults_are_found_over_redis() {
     let server = RedisServer::start(&[]);
-    breaks_it("redis, no fences", || processes::play(Kind::RedisUnfenced, server.url(), few()));
+    breaks_it("redis, no fences", || {
+        processes::play(Kind::RedisUnfenced, server.url(), few(), alone_there)
+    });
 }
 
 #[test]
 fn without_fences_faults_are_found_over_memcached() {
     let server = MemcachedServer::start(&[]);
     breaks_it("memcached, no fences", || {
-        processes::play(Kind::MemcachedUnfenced, server.url(), few())
+        processes::play(Kind::MemcachedUnfenced, server.url(), few(), alone_there)
     });
 }

@@ -7,10 +7,13 @@ use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::BufWriter;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use yokedcache::{Cache, Memcached, Redis};
+use yokedcache::{Cache, Memcached, Memory, Redis, Tiered};
 
 use crate::history::History;
 use crate::support::{Again, Process, orders, tell};
@@ -24,6 +27,14 @@ pub enum Kind {
     RedisUnfenced,
     Memcached,
     MemcachedUnfenced,
+    /// With a near tier, which serves what is known to be true so many milliseconds ago.
+    TieredRedis {
+        bound: u64,
+        strict: bool,
+    },
+    TieredMemcached {
+        near_ttl: u64,
+    },
 }
 
 impl Kind {
@@ -33,8 +44,21 @@ impl Kind {
             Kind::RedisUnfenced => cache(Unfenced(Redis::open(url).unwrap())),
             Kind::Memcached => cache(Memcached::open(url).unwrap()),
             Kind::MemcachedUnfenced => cache(Unfenced(Memcached::open(url).unwrap())),
+            Kind::TieredRedis { bound, strict } => {
+                let tiers = Tiered::builder(near(), Redis::open(url).unwrap());
+                let tiers = tiers.bound(Duration::from_millis(bound));
+                cache(if strict { tiers.strict() } else { tiers }.build().unwrap())
+            }
+            Kind::TieredMemcached { near_ttl } => {
+                let tiers = Tiered::builder(near(), Memcached::open(url).unwrap());
+                cache(tiers.near_ttl(Duration::from_millis(near_ttl)).build().unwrap())
+            }
         }
     }
+}
+
+fn near() -> Memory {
+    Memory::builder().max_size(10_000).build().unwrap()
 }
 
 /// What a worker is to do.
@@ -43,15 +67,25 @@ struct Task<'a> {
     kind: Kind,
     url: &'a str,
     file: &'a Path,
-    process: u64,
+    process: u8,
     operations: u64,
     seed: u64,
 }
 
 const TASK: &str = "YC_TASK";
 
-/// Lets all processes play at once; what happened.
-pub fn play(kind: Kind, url: &str, operations: u64) -> History {
+/// Nobody else does anything meanwhile.
+pub fn alone_there(_: &AtomicBool) -> History {
+    History::default()
+}
+
+/// Lets all processes play at once, and somebody else until they are done; what happened.
+pub fn play(
+    kind: Kind,
+    url: &str,
+    operations: u64,
+    meanwhile: impl FnOnce(&AtomicBool) -> History + Send,
+) -> History {
     let (dir, seed) = (Process::new_dir(), RandomState::new().hash_one(()));
     let files: Vec<_> = (0..PROCESSES).map(|i| dir.join(format!("{i}.json"))).collect();
     let mut workers: Vec<_> = files
@@ -66,10 +100,15 @@ pub fn play(kind: Kind, url: &str, operations: u64) -> History {
         assert_eq!(ready.recv().unwrap().as_deref(), Some("ready"));
     }
     workers.iter_mut().for_each(|(worker, _)| worker.say("go"));
-    for (worker, _) in &mut workers {
-        assert!(worker.wait().success(), "a worker failed: see above");
-    }
-    let mut history = History::default();
+    let done = AtomicBool::new(false);
+    let mut history = thread::scope(|scope| {
+        let other = scope.spawn(|| meanwhile(&done));
+        let well = workers.iter_mut().all(|(worker, _)| worker.wait().success());
+        done.store(true, Ordering::Relaxed);
+        let others = other.join().unwrap();
+        assert!(well, "a worker failed: see above");
+        others
+    });
     for file in files {
         history.merge(serde_json::from_slice(&fs::read(file).unwrap()).unwrap());
     }
@@ -95,8 +134,8 @@ fn worker() {
     let orders = orders();
     tell("ready");
     orders.recv().unwrap();
-    let first = task.process * THREADS;
-    let history = worker::play(&cache, first, THREADS, task.operations, task.seed);
+    let first = u64::from(task.process) * THREADS;
+    let history = worker::play(&cache, task.process, first, THREADS, task.operations, task.seed);
     let file = BufWriter::new(File::create(task.file).unwrap());
     serde_json::to_writer(file, &history).unwrap();
 }

@@ -1,6 +1,6 @@
 //! The checker itself: for each rule a history that breaks it, and one that almost does.
 
-use crate::checker::{Reason, check};
+use crate::checker::{Lag, Reason, check};
 use crate::history::{Event, Nanos, Reach, Span};
 
 const KEY: u8 = 3;
@@ -8,7 +8,7 @@ const A: u8 = 1;
 const B: u8 = 2;
 
 fn span(begin: Nanos, end: Nanos) -> Span {
-    Span { begin, end }
+    Span { begin, end, by: 0 }
 }
 
 fn set(value: u64, begin: Nanos, end: Nanos) -> Event {
@@ -24,11 +24,11 @@ fn load(value: u64, began: Nanos) -> Event {
 }
 
 fn tagged_load(value: u64, began: Nanos, tags: &[(u8, Nanos)]) -> Event {
-    Event::Load { key: KEY, value, began, tags: tags.to_vec(), stored: Nanos::MAX }
+    Event::Load { key: KEY, value, began, tags: tags.to_vec(), stored: Nanos::MAX, by: 0 }
 }
 
 fn stored_load(value: u64, began: Nanos, stored: Nanos) -> Event {
-    Event::Load { key: KEY, value, began, tags: Vec::new(), stored }
+    Event::Load { key: KEY, value, began, tags: Vec::new(), stored, by: 0 }
 }
 
 fn read(value: u64, begin: Nanos, end: Nanos) -> Event {
@@ -45,13 +45,14 @@ fn delete(begin: Nanos, end: Nanos) -> Event {
 
 #[track_caller]
 fn broken(reason: Reason, history: &[Event]) {
-    let reasons: Vec<_> = check(history).into_iter().map(|violation| violation.reason).collect();
+    let reasons: Vec<_> =
+        check(history, Lag::NONE).into_iter().map(|violation| violation.reason).collect();
     assert_eq!(reasons, [reason]);
 }
 
 #[track_caller]
 fn right(history: &[Event]) {
-    assert_eq!(check(history), []);
+    assert_eq!(check(history, Lag::NONE), []);
 }
 
 #[test]
@@ -201,4 +202,34 @@ fn a_load_ends_loads_that_began_before_it() {
 fn the_invalidation_that_began_last_is_found_among_those_that_ended_earlier() {
     let (long, short) = (delete(5, 30), delete(21, 25));
     broken(Reason::GoneWithItsKey, &[set(1, 10, 20), long, short, read(1, 31, 40)]);
+}
+
+/// The same event in another process.
+fn elsewhere(event: Event) -> Event {
+    let there = |span: Span| Span { by: 1, ..span };
+    match event {
+        Event::Write { key, value, tags, span } => {
+            Event::Write { key, value, tags, span: there(span) }
+        }
+        Event::Invalidate { reach, span } => Event::Invalidate { reach, span: there(span) },
+        other => other,
+    }
+}
+
+#[test]
+fn what_other_processes_do_may_be_seen_late_where_that_is_so() {
+    let lag = Lag { invalidated: 10, overwritten: 20 };
+    let reasons = |history: &[Event]| {
+        check(history, lag).into_iter().map(|violation| violation.reason).collect::<Vec<_>>()
+    };
+    for hiding in [delete(21, 30), invalidate(Reach::AnyTag(A), 21, 30)] {
+        let read_at = |hiding: Event, begin| [tagged(1, A, 10, 20), hiding, read(1, begin, 90)];
+        assert_eq!(reasons(&read_at(elsewhere(hiding.clone()), 40)), []);
+        assert_eq!(reasons(&read_at(elsewhere(hiding.clone()), 41)).len(), 1);
+        assert_eq!(reasons(&read_at(hiding, 31)).len(), 1, "here it is seen at once");
+    }
+    let read_at = |set: Event, begin| [tagged(1, 0, 10, 20), set, read(1, begin, 90)];
+    assert_eq!(reasons(&read_at(elsewhere(set(2, 21, 30)), 50)), []);
+    assert_eq!(reasons(&read_at(elsewhere(set(2, 21, 30)), 51)).len(), 1);
+    assert_eq!(reasons(&read_at(set(2, 21, 30), 31)).len(), 1);
 }

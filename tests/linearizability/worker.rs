@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use yokedcache::{Cache, EntryRef, Error, Freshness};
 
-use crate::history::{Event, History, Nanos, Reach, Recorder, Span, TagSet};
+use crate::history::{Event, History, Nanos, Place, Reach, Recorder, Span, TagSet};
 
 /// So few that everything collides; `YC_HISTORY_KEYS` says how many of them are in use.
 const KEYS: u64 = 6;
@@ -93,6 +93,11 @@ impl Stored {
 pub struct Dice(u64);
 
 impl Dice {
+    /// Neighbouring seeds begin alike: the product keeps them apart.
+    pub fn new(seed: u64) -> Dice {
+        Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
     pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -171,13 +176,19 @@ pub struct Player<'c> {
 }
 
 /// Plays in `threads` threads; `first` is the number of the first among those of all processes.
-pub fn play(cache: &Cache, first: u64, threads: u64, operations: u64, seed: u64) -> History {
+pub fn play(
+    cache: &Cache,
+    place: Place,
+    first: u64,
+    threads: u64,
+    operations: u64,
+    seed: u64,
+) -> History {
     let ids = first..first + threads;
-    let recorders: Vec<_> = ids.clone().map(|id| Arc::new(Recorder::new(id))).collect();
+    let recorders: Vec<_> = ids.clone().map(|id| Arc::new(Recorder::new(id, place))).collect();
     thread::scope(|scope| {
         for (id, recorder) in ids.zip(&recorders) {
-            // Neighbouring seeds begin alike: the product keeps them apart.
-            let dice = Dice((seed + id + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let dice = Dice::new(seed + id);
             let mut player = Player { cache, dice, recorder: recorder.clone() };
             scope.spawn(move || (0..operations / threads).for_each(|_| player.step()));
         }

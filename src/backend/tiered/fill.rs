@@ -59,7 +59,9 @@ impl Near {
         let Ticket { mut lease, turns, covers: before, taken } = ticket;
         let late = (!self.exact).then(|| taken.elapsed());
         let kept = worth_keeping(read).filter(|_| covers == before);
-        let kept = kept.and_then(|(found, life)| Some((found, shortened(life, late)?)));
+        // An idle end ends nothing but what this tier may hold: nobody slides its entries.
+        let kept = kept
+            .and_then(|(found, life)| Some((found, shortened(Life { idle: cap, ..life }, late)?)));
         let Some((found, life)) = kept else { return self.give_back(key, lease) };
         let tags = &found.entry.tags;
         if !tags.is_empty() {
@@ -70,8 +72,6 @@ impl Near {
                 None => return self.give_back(key, lease),
             }
         }
-        // An idle end ends nothing but what this tier may hold: nobody slides its entries.
-        let life = Life { idle: cap, ..life };
         let put = Change::Put(found.entry.clone(), life);
         self.write(Write::new(key, When::Lease(lease), put));
     }
@@ -104,5 +104,6 @@ fn shortened(life: Life, late: Option<Duration>) -> Option<Life> {
     };
     // It is not to look older here than where it comes from: it would be refreshed in vain.
     let age = life.age.map(|age| age.saturating_sub(STEP));
-    Some(Life { age, soft: shorter(life.soft)?, hard: shorter(life.hard)?, ..life })
+    let [soft, hard, idle] = [shorter(life.soft)?, shorter(life.hard)?, shorter(life.idle)?];
+    Some(Life { age, soft, hard, idle })
 }

@@ -1,0 +1,146 @@
+//! The same promise where each process has a near tier of its own: what it does itself it sees at
+//! once, what others do within the bound.
+//!
+//! A third party without a near tier, as redis-cli would, deletes and sets, too.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::checker::Lag;
+use crate::history::{Event, History, Place, Reach, Recorder, Span, now};
+use crate::processes::{Kind, alone_there};
+use crate::support::{MemcachedServer, Plan, Proxy, RedisCluster, RedisServer, Resp};
+use crate::worker::Dice;
+use crate::{breaks_it, few, keeps_it_within, many, processes};
+
+/// Of the third party: its number as a process, and as a thread.
+const PLACE: Place = 9;
+const ID: u64 = 99;
+const MS: u64 = 1_000_000;
+
+/// Deletes and sets keys with plain commands, now and then, until all are done.
+fn third_party(mut servers: Vec<Resp>, done: &AtomicBool) -> History {
+    let (recorder, mut dice) = (Recorder::new(ID, PLACE), Dice::new(7));
+    while !done.load(Ordering::Relaxed) {
+        sleep(Duration::from_micros(500 + dice.roll(3_000)));
+        let (key, deletes) = (dice.key(), dice.roll(2) == 0);
+        let name = format!("history:k{key}");
+        // Whole numbers are what redis-cli and the library have in common.
+        let value = recorder.value() * 2;
+        let words = match deletes {
+            true => vec!["DEL".to_owned(), name],
+            false => vec!["SET".to_owned(), name, value.to_string()],
+        };
+        let begin = now();
+        let Some(answer) = servers.iter_mut().find_map(|server| {
+            let answer = server.command(&words);
+            (!matches!(&answer, crate::support::Reply::Error(_))).then_some(answer)
+        }) else {
+            continue;
+        };
+        let span = Span { begin, end: now(), by: PLACE };
+        drop(answer);
+        recorder.tally(|tally| tally.operations += 1);
+        recorder.note(match deletes {
+            true => Event::Invalidate { reach: Reach::Keys(1 << key), span },
+            false => Event::Write { key, value, tags: 0, span },
+        });
+    }
+    recorder.take()
+}
+
+fn lag(bound: u64, strict: bool) -> Lag {
+    Lag { invalidated: if strict { 0 } else { bound * MS }, overwritten: bound * MS }
+}
+
+fn at_most_one_in(many: u64, history: &History) {
+    let tally = &history.tally;
+    assert!(tally.errors * many <= tally.operations, "{:?}", tally.first_error);
+}
+
+#[test]
+fn near_tiers_over_redis_are_true_within_the_bound() {
+    let server = RedisServer::start(&[]);
+    let kind = Kind::TieredRedis { bound: 50, strict: false };
+    let history = keeps_it_within("near tiers over redis", lag(50, false), || {
+        processes::play(kind, server.url(), many(), |done| third_party(vec![server.resp()], done))
+    });
+    at_most_one_in(1_000, &history);
+}
+
+#[test]
+fn near_tiers_over_a_redis_cluster_are_true_within_the_bound() {
+    let cluster = RedisCluster::start();
+    let kind = Kind::TieredRedis { bound: 50, strict: false };
+    let all = || cluster.masters().into_iter().map(|at| cluster.nodes()[at].resp()).collect();
+    let history = keeps_it_within("near tiers over a redis cluster", lag(50, false), || {
+        processes::play(kind, &cluster.url(), many(), |done| third_party(all(), done))
+    });
+    at_most_one_in(1_000, &history);
+}
+
+/// Only processes that wait: redis-cli does not.
+#[test]
+fn strict_invalidations_leave_nothing_near() {
+    let server = RedisServer::start(&[]);
+    let kind = Kind::TieredRedis { bound: 10, strict: true };
+    let history = keeps_it_within("near tiers over redis, strict", lag(10, true), || {
+        processes::play(kind, server.url(), many(), alone_there)
+    });
+    at_most_one_in(1_000, &history);
+}
+
+#[test]
+fn near_tiers_over_memcached_are_true_within_their_time() {
+    let server = MemcachedServer::start(&[]);
+    let kind = Kind::TieredMemcached { near_ttl: 20 };
+    let history = keeps_it_within("near tiers over memcached", lag(20, false), || {
+        processes::play(kind, server.url(), many(), alone_there)
+    });
+    at_most_one_in(1_000, &history);
+}
+
+/// The same again, and nobody may be late: the near tiers are in use, and the checker sees it.
+#[test]
+fn near_tiers_without_their_time_are_found_out() {
+    let server = MemcachedServer::start(&[]);
+    let kind = Kind::TieredMemcached { near_ttl: 20 };
+    breaks_it("near tiers over memcached, no time allowed", || {
+        processes::play(kind, server.url(), few(), alone_there)
+    });
+}
+
+/// Listeners and everything else are cut, held and killed at random.
+#[test]
+fn near_tiers_are_true_within_the_bound_over_a_bad_network() {
+    let server = RedisServer::start(&[]);
+    let proxy = Proxy::to(&server.addr());
+    let kind = Kind::TieredRedis { bound: 50, strict: false };
+    let trouble = |done: &AtomicBool| {
+        let (mut dice, mut direct) = (Dice::new(3), server.resp());
+        while !done.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(20 + dice.roll(150)));
+            match dice.roll(3) {
+                0 => proxy.drop_connections(),
+                1 => {
+                    proxy.set(Plan::Hold);
+                    sleep(Duration::from_millis(dice.roll(200)));
+                    proxy.set(Plan::Pass);
+                }
+                _ => drop(direct.command(&["CLIENT", "KILL", "TYPE", "pubsub"])),
+            }
+        }
+    };
+    let history = keeps_it_within("near tiers over a bad network", lag(50, false), || {
+        processes::play(kind, &proxy.url(), many(), |done| {
+            std::thread::scope(|scope| {
+                let trouble = scope.spawn(|| trouble(done));
+                let history = third_party(vec![server.resp()], done);
+                trouble.join().unwrap();
+                history
+            })
+        })
+    });
+    at_most_one_in(10, &history);
+}
