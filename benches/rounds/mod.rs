@@ -134,6 +134,11 @@ impl Plan {
         }
     }
 
+    /// Whether it is only to show that it runs.
+    pub fn is_short(&self) -> bool {
+        self.rounds < 9
+    }
+
     fn has<A>(&self, row: &Row<A>) -> bool {
         self.words.is_empty() || self.words.iter().any(|word| row.name.contains(&**word))
     }
