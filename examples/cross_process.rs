@@ -8,14 +8,16 @@
 //! machine, and stops it at the end; or uses the one that the variable `REDIS_URL` names. All keys
 //! begin with `yokedcache-example`, and are removed at the end.
 
+mod server;
+
 use std::error::Error;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{self, Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use server::Server;
 use yokedcache::{Cache, Redis};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -153,45 +155,6 @@ fn takeover(family: &mut Family) -> Result<()> {
     Ok(())
 }
 
-/// A server of ours, which ends with the example.
-struct Server(Child);
-
-impl Server {
-    fn start() -> Result<(Self, String)> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let process = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
-            .args(["--save", "", "--appendonly", "no"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("redis-server does not start, and no REDIS_URL: {error}"))?;
-        let server = Self(process);
-        let address = address.to_string();
-        let started = Instant::now();
-        while let Err(error) = answers(&address) {
-            if started.elapsed() > PATIENCE {
-                return Err(error.into());
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok((server, format!("redis://{address}")))
-    }
-}
-
-fn answers(address: &str) -> io::Result<()> {
-    let mut connection = TcpStream::connect(address)?;
-    connection.write_all(b"PING\r\n")?;
-    connection.read_exact(&mut [0; 7])
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn show(url: &str) -> Result<()> {
     let prefix = format!("yokedcache-example-{}", process::id());
     println!("Two processes over {url}");
@@ -212,8 +175,8 @@ fn run() -> Result<()> {
     match env::var("REDIS_URL") {
         Ok(url) => show(&url),
         Err(_) => {
-            let (_server, url) = Server::start()?;
-            show(&url)
+            let server = Server::start()?;
+            show(&server.url())
         }
     }
 }

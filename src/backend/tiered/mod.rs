@@ -192,11 +192,31 @@ impl Tiered {
         Ok(())
     }
 
-    /// After a change: nobody in this process is served what was there.
+    /// After a change, whether it was made or not: nobody in this process is served what was there.
     fn forget(&self, writes: &[Write<'_>]) {
-        for write in writes.iter().filter(|write| !matches!(write.change, Change::Release)) {
-            self.near.forget(write.key);
+        writes.iter().for_each(|write| self.near.forget(write.key));
+    }
+
+    #[inline(never)]
+    fn write_strictly(
+        &self,
+        call: Call,
+        writes: &mut [Write<'_>],
+        out: &mut [Wrote],
+    ) -> Result<()> {
+        // Before the far tier takes the changes out.
+        let removes = |write: &Write<'_>| matches!(write.change, Change::Remove);
+        let removals: Vec<bool> = writes.iter().map(removes).collect();
+        let done = self.far.write(call, writes, out);
+        self.forget(writes);
+        done?;
+        if removals.contains(&true)
+            && let Err(error) = self.wait_for_others(call)
+        {
+            let removed = out.iter_mut().zip(removals).filter(|(_, removed)| *removed);
+            removed.for_each(|(out, _)| *out = Wrote::Failed(error.clone()));
         }
+        Ok(())
     }
 
     /// Waits until no process can serve what is gone by now.
@@ -274,19 +294,12 @@ impl Backend for Tiered {
     }
 
     fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
-        let call = if self.strict { call.armed() } else { call };
+        if self.strict {
+            return self.write_strictly(call.armed(), writes, out);
+        }
         let done = self.far.write(call, writes, out);
         self.forget(writes);
-        done?;
-        let removes = |write: &Write<'_>| matches!(write.change, Change::Remove);
-        if self.strict
-            && writes.iter().any(removes)
-            && let Err(error) = self.wait_for_others(call)
-        {
-            let removals = writes.iter().zip(out).filter(|(write, _)| removes(write));
-            removals.for_each(|(_, out)| *out = Wrote::Failed(error.clone()));
-        }
-        Ok(())
+        done
     }
 
     fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
