@@ -29,6 +29,7 @@ use crate::backend::remote::unique;
 use crate::backend::{Heard, Listen, Listening};
 use crate::error::{Error, ErrorKind, Result};
 
+const THREAD: &str = "yokedcache-listener";
 const CHANNEL: &[u8] = b"__redis__:invalidate";
 /// How long a step of setting up may take.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -68,7 +69,7 @@ impl Listener {
         let shared = Arc::new(Shared { topology, names, to, stop, tracked });
         let working = shared.clone();
         let thread = thread::Builder::new()
-            .name("yokedcache-listener".into())
+            .name(THREAD.into())
             .spawn(move || working.listen())
             .map_err(no_thread)?;
         Ok(Self { shared, thread: Some(thread) })
@@ -86,11 +87,14 @@ impl Listening for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        let thread = self.thread.take();
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id())
-        {
+        // A listener's thread waits for none: it may be this one's, where a handler of events or an
+        // entry's own drop let the cache go.
+        let waits = thread::current().name() != Some(THREAD);
+        if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            let _ = thread.join();
+            if waits {
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -104,6 +108,8 @@ impl fmt::Debug for Listener {
 /// One attempt to hear everything: it ends for all masters together.
 struct Session<'s> {
     shared: &'s Shared,
+    /// Who the masters are.
+    shape: u64,
     /// Part of the names of its signs of life, so that no other session's are taken for them.
     id: u128,
     state: Mutex<State>,
@@ -156,26 +162,38 @@ impl Shared {
         }
     }
 
+    /// The masters, and the number of that arrangement: to ask for them may change it.
+    fn arrangement(&self) -> Result<(u64, Vec<Arc<Server>>)> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let shape = self.topology.shape();
+            let masters = self.topology.masters(until)?;
+            // One that is outdated all the same ends soon.
+            if self.topology.shape() == shape || Instant::now() >= until {
+                return Ok((shape, masters));
+            }
+        }
+    }
+
     /// Listens to all masters until something ends that.
     fn session(&self) -> End {
-        let shape = self.topology.shape();
-        let masters = match self.topology.masters(Instant::now() + PATIENCE) {
-            Ok(masters) => masters,
+        let (shape, masters) = match self.arrangement() {
+            Ok(arrangement) => arrangement,
             Err(error) => return End::Lost(error),
         };
         let state =
             State { missing: masters.len(), confirmed: vec![None; masters.len()], over: None };
-        let session =
-            Session { shared: self, id: unique(), state: Mutex::new(state), ended: Condvar::new() };
+        let (state, ended) = (Mutex::new(state), Condvar::new());
+        let session = Session { shared: self, shape, id: unique(), state, ended };
         thread::scope(|scope| {
             for (at, master) in masters.iter().enumerate() {
-                let post = Post { session: &session, at, master, alone: masters.len() == 1, shape };
-                let thread = thread::Builder::new().name("yokedcache-listener".into());
+                let post = Post { session: &session, at, master, alone: masters.len() == 1 };
+                let thread = thread::Builder::new().name(THREAD.into());
                 if let Err(error) = thread.spawn_scoped(scope, move || post.stand()) {
                     session.end(End::Lost(no_thread(error)));
                 }
             }
-            session.wait(shape)
+            session.wait()
         })
     }
 }
@@ -191,12 +209,17 @@ impl Session<'_> {
         self.ended.notify_all();
     }
 
+    /// Whether the masters are others by now.
+    fn is_outdated(&self) -> bool {
+        self.shared.topology.shape() != self.shape
+    }
+
     fn is_over(&self) -> bool {
         self.state.lock().over.is_some()
     }
 
     /// Waits for the end, and ends it when the masters are others.
-    fn wait(&self, shape: u64) -> End {
+    fn wait(&self) -> End {
         loop {
             let mut state = self.state.lock();
             if state.over.is_none() {
@@ -209,19 +232,19 @@ impl Session<'_> {
             self.shared.to.ear.rest();
             if self.shared.stopped() {
                 self.end(End::Lost(Error::new(ErrorKind::Unavailable, "the cache was closed")));
-            } else if self.shared.topology.shape() != shape {
+            } else if self.is_outdated() {
                 self.end(End::Lost(Error::new(ErrorKind::Unavailable, "the masters changed")));
             }
         }
     }
 
     /// A master is tracked. With the last one all is heard of from now on.
-    fn tracks(&self, shape: u64) {
+    fn tracks(&self) {
         let mut state = self.state.lock();
         state.missing -= 1;
         if state.missing == 0 && state.over.is_none() {
             self.shared.to.ear.hear(Heard::Everything);
-            self.shared.tracked.store(shape + 1, Ordering::Release);
+            self.shared.tracked.store(self.shape + 1, Ordering::Release);
         }
     }
 
@@ -232,7 +255,8 @@ impl Session<'_> {
     /// A sign of life sent at `sent` was heard of by a master's listener.
     fn confirm(&self, at: usize, sent: Instant) {
         let mut state = self.state.lock();
-        if state.over.is_some() {
+        // The waiting thread ends it when the masters change, but may be with an event's handler.
+        if state.over.is_some() || self.is_outdated() {
             return;
         }
         let before = state.confirmed.iter().copied().min().flatten();
@@ -252,7 +276,6 @@ struct Post<'p> {
     master: &'p Arc<Server>,
     /// There are no others: every name is this master's.
     alone: bool,
-    shape: u64,
 }
 
 /// A sign of life under way.
@@ -270,10 +293,10 @@ impl Post<'_> {
 
     fn listen(&self) -> Result<(), End> {
         let until = Instant::now() + PATIENCE;
-        let mut ear = self.master.apart(until).map_err(End::Lost)?;
+        let mut ear = self.master.connect(until).map_err(End::Lost)?;
         self.track(&mut ear)?;
-        let mut voice = self.master.apart(Instant::now() + PATIENCE).map_err(End::Lost)?;
-        self.session.tracks(self.shape);
+        let mut voice = self.master.connect(Instant::now() + PATIENCE).map_err(End::Lost)?;
+        self.session.tracks();
         let (mut signs, mut number, mut due) = (Vec::new(), 0, Instant::now());
         let mut heard = Instant::now();
         while !self.session.is_over() {
@@ -282,7 +305,7 @@ impl Post<'_> {
                 due = now + self.session.shared.to.beat;
                 number += 1;
                 if let Some(name) = self.sign(number) {
-                    self.give_sign(&mut voice, &name).map_err(End::Lost)?;
+                    self.give_sign(&mut voice, &name)?;
                     signs.push(Sign { name, sent: now });
                 } else {
                     // No name under the prefixes lives here.
@@ -335,7 +358,7 @@ impl Post<'_> {
         Ok(())
     }
 
-    /// What a server says that will not track: most will not later, either.
+    /// What a server says that will not track, or take our signs: most will not later, either.
     fn refusal(&self, error: &redis::ServerError) -> End {
         let refused = refused(self.master.endpoint(), error);
         match refused.kind() {
@@ -374,17 +397,17 @@ impl Post<'_> {
             .find(|name| topology.owns(self.master, slot::of(name.as_bytes())))
     }
 
-    fn give_sign(&self, voice: &mut Link<Reader>, name: &str) -> Result<()> {
+    fn give_sign(&self, voice: &mut Link<Reader>, name: &str) -> Result<(), End> {
         voice.stream.set_deadline(Instant::now() + PATIENCE);
         let words: [&[u8]; 5] = [b"SET", name.as_bytes(), b"1", b"PX", KEPT];
-        match self.ask(voice, &[&words])?.pop() {
+        match self.ask(voice, &[&words]).map_err(End::Lost)?.pop() {
             Some(Value::Okay) if voice.session.is_empty() => Ok(()),
             Some(Value::ServerError(error)) => {
                 // A cluster's server that sends us elsewhere has lost the slot.
                 self.session.shared.topology.doubt(self.master, Instant::now() + PATIENCE);
-                Err(refused(self.master.endpoint(), &error))
+                Err(self.refusal(&error))
             }
-            _ => Err(self.out_of_step()),
+            _ => Err(End::Lost(self.out_of_step())),
         }
     }
 

@@ -195,7 +195,9 @@ impl<P: Protocol> Node<P> {
         Ok(line)
     }
 
-    fn connect(&self, until: Instant) -> Result<Link<P::Session>> {
+    /// The same whatever is known of the server, for who has pauses of its own: it neither takes the
+    /// turn of a caller who tries, nor tells what it found.
+    pub(crate) fn connect(&self, until: Instant) -> Result<Link<P::Session>> {
         let mut stream = Stream::connect(&self.endpoint, &self.net, until)
             .map_err(|error| net::failed(P::NAME, &self.endpoint, error))?;
         stream.set_deadline(until);

@@ -60,8 +60,8 @@ impl Near {
         let late = (!self.exact).then(|| taken.elapsed());
         let kept = worth_keeping(read).filter(|_| covers == before);
         // An idle end ends nothing but what this tier may hold: nobody slides its entries.
-        let kept = kept
-            .and_then(|(found, life)| Some((found, shortened(Life { idle: cap, ..life }, late)?)));
+        let kept = kept.map(|(found, life)| (found, Life { idle: cap, ..life }));
+        let kept = kept.and_then(|(found, life)| Some((found, shortened(life, late)?)));
         let Some((found, life)) = kept else { return self.give_back(key, lease) };
         let tags = &found.entry.tags;
         if !tags.is_empty() {

@@ -95,8 +95,8 @@ impl Tiered {
         Self::builder(near, far).build()
     }
 
-    /// Settings of a memory in front of a backend. The memory gets the far tier's clock, if that is
-    /// set by hand.
+    /// Settings of a memory in front of a backend. If one of them has a clock set by hand, both need
+    /// it.
     pub fn builder(near: Memory, far: impl Backend) -> TieredBuilder {
         TieredBuilder::new(near, Box::new(far))
     }
@@ -192,28 +192,29 @@ impl Tiered {
         Ok(())
     }
 
-    /// After a change, whether it was made or not: nobody in this process is served what was there.
-    fn forget(&self, writes: &[Write<'_>]) {
+    /// Writes, and nobody in this process is served afterwards what was there, whatever came of it.
+    fn write_far(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
+        let done = self.far.write(call, writes, out);
         writes.iter().for_each(|write| self.near.forget(write.key));
+        done
     }
 
-    #[inline(never)]
+    /// The same, and no process is served what was removed.
     fn write_strictly(
         &self,
         call: Call,
         writes: &mut [Write<'_>],
         out: &mut [Wrote],
     ) -> Result<()> {
-        // Before the far tier takes the changes out.
+        let call = call.armed();
+        // Noted first: the far tier may take the changes out.
         let removes = |write: &Write<'_>| matches!(write.change, Change::Remove);
         let removals: Vec<bool> = writes.iter().map(removes).collect();
-        let done = self.far.write(call, writes, out);
-        self.forget(writes);
-        done?;
+        self.write_far(call, writes, out)?;
         if removals.contains(&true)
             && let Err(error) = self.wait_for_others(call)
         {
-            let removed = out.iter_mut().zip(removals).filter(|(_, removed)| *removed);
+            let removed = out.iter_mut().zip(removals).filter(|(_, removal)| *removal);
             removed.for_each(|(out, _)| *out = Wrote::Failed(error.clone()));
         }
         Ok(())
@@ -295,11 +296,9 @@ impl Backend for Tiered {
 
     fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
         if self.strict {
-            return self.write_strictly(call.armed(), writes, out);
+            return self.write_strictly(call, writes, out);
         }
-        let done = self.far.write(call, writes, out);
-        self.forget(writes);
-        done
+        self.write_far(call, writes, out)
     }
 
     fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {

@@ -1,0 +1,79 @@
+//! Tiers over a real server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use yokedcache::{Cache, Redis, Tiered, TieredBuilder};
+
+use crate::far::{LONG, Told, memory};
+use crate::support::{RedisServer, wait_until};
+
+/// A cache over a near tier and a server, as one of several processes has it.
+pub struct Process {
+    pub cache: Cache,
+    pub tiers: Arc<Tiered>,
+    pub told: Told,
+}
+
+impl Process {
+    /// One whose near tier is used long after the last sign of life: what ends an entry there was
+    /// heard of.
+    pub fn patient(url: &str) -> Self {
+        Self::start(url, |tiers| tiers.bound(LONG))
+    }
+
+    /// One whose near tier is on.
+    pub fn start(url: &str, settings: impl FnOnce(TieredBuilder) -> TieredBuilder) -> Self {
+        let process = Self::start_off(url, settings);
+        process.wait_on();
+        wait_until("it is told", || process.told.all() == ["on"]);
+        process
+    }
+
+    /// One that may wait for its server.
+    pub fn start_off(url: &str, settings: impl FnOnce(TieredBuilder) -> TieredBuilder) -> Self {
+        let redis = Redis::builder(url).timeout(Duration::from_secs(2)).build().unwrap();
+        Self::over(redis, settings)
+    }
+
+    pub fn over(redis: Redis, settings: impl FnOnce(TieredBuilder) -> TieredBuilder) -> Self {
+        let tiers = Arc::new(settings(Tiered::builder(memory(), redis)).build().unwrap());
+        let told = Told::default();
+        let cache = told.cache(tiers.clone(), "p");
+        Self { cache, tiers, told }
+    }
+
+    pub fn wait_on(&self) {
+        wait_until("the near tier is on", || self.tiers.is_near_on());
+    }
+
+    pub fn get(&self, key: &str) -> Option<String> {
+        self.cache.get(key).unwrap()
+    }
+
+    /// Has an entry near; what was heard of its own writing is over then.
+    pub fn warm(&self, key: &str) {
+        wait_until("the entry is near", || {
+            let found = self.cache.lookup::<String>(key).unwrap();
+            matches!(found, yokedcache::Lookup::Hit(hit) if hit.tier == 0)
+        });
+    }
+
+    pub fn is_near(&self, key: &str) -> bool {
+        let found = self.cache.lookup::<String>(key).unwrap();
+        matches!(found, yokedcache::Lookup::Hit(hit) if hit.tier == 0)
+    }
+}
+
+/// Waits until a value is not served any more.
+#[track_caller]
+pub fn wait_gone(process: &Process, key: &str, old: &str) {
+    wait_until("the change is heard of", || process.get(key).as_deref() != Some(old));
+}
+
+/// How many commands that read entries a server was asked.
+pub fn reads(server: &RedisServer) -> u64 {
+    let stats = server.commandstats();
+    let of = |name: &str| stats.get(name).copied().unwrap_or_default();
+    ["get", "mget", "getrange", "evalsha", "eval", "pttl", "exists"].map(of).iter().sum()
+}

@@ -1,0 +1,107 @@
+//! Masters that change.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::server::{Process, wait_gone};
+use crate::support::{RedisCluster, RedisSentinels, wait_until};
+
+const BOUND: Duration = Duration::from_millis(500);
+
+fn process(url: &str) -> Process {
+    Process::start(url, |tiers| tiers.bound(BOUND))
+}
+
+/// Once it is on again, `there` changes a value that is near `here`, and is heard.
+fn hear_of_each_other(here: &Process, there: &Process) {
+    for n in 0..20 {
+        let key = format!("again{n}");
+        wait_until("it can be written", || there.cache.entry(&key).strict().set("old").is_ok());
+        here.warm(&key);
+        let deleted = there.cache.entry(&key).strict().delete();
+        assert!(deleted.unwrap());
+        wait_gone(here, &key, "old");
+    }
+}
+
+#[test]
+fn at_the_start_it_is_on_once() {
+    let cluster = RedisCluster::start();
+    let sentinels = RedisSentinels::start();
+    for url in [cluster.url(), sentinels.url()] {
+        let here = process(&url);
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(here.told.all(), ["on"]);
+        hear_of_each_other(&here, &process(&url));
+    }
+}
+
+#[test]
+fn a_failover_by_sentinels() {
+    let sentinels = RedisSentinels::start();
+    let (here, there) = (process(&sentinels.url()), process(&sentinels.url()));
+    here.cache.set("k", "old").unwrap();
+    here.warm("k");
+    sentinels.failover();
+    wait_until("it is written", || there.cache.entry("k").strict().set("new").is_ok());
+    let written = Instant::now();
+    while written.elapsed() < 2 * BOUND {
+        let began = Instant::now();
+        let stale = here.cache.get::<String>("k").ok().flatten().as_deref() == Some("old");
+        assert!(!stale || began < written + BOUND, "{:?} after", began - written);
+    }
+    wait_until("it is on again", || here.told.all().ends_with(&["off", "on"]));
+    hear_of_each_other(&here, &there);
+}
+
+#[test]
+fn a_slot_that_moves_and_its_keys_are_near() {
+    let cluster = RedisCluster::start();
+    let (here, there) = (process(&cluster.url()), process(&cluster.url()));
+    let slot = cluster.slot_of("p:{s}");
+    let keys: Vec<String> = (0..6).map(|n| format!("{{s}}{n}")).collect();
+    for key in &keys {
+        here.cache.set(key, "old").unwrap();
+        here.warm(key);
+    }
+    let from = cluster.owner(slot);
+    let to = *cluster.masters().iter().find(|master| **master != from).unwrap();
+    let delete = |key: &String| {
+        assert!(there.cache.delete(key).unwrap());
+        wait_gone(&here, key, "old");
+    };
+    cluster.migrate_begin(slot, to);
+    delete(&keys[0]);
+    cluster.migrate_keys(slot, to, 3);
+    // Some are here, some there; those are not kept near.
+    for key in &keys[1..] {
+        assert_eq!(here.get(key).as_deref(), Some("old"));
+    }
+    delete(&keys[1]);
+    delete(&keys[2]);
+    while cluster.migrate_keys(slot, to, 100) > 0 {}
+    delete(&keys[3]);
+    cluster.migrate_end(slot, to);
+    delete(&keys[4]);
+    here.warm(&keys[5]);
+    delete(&keys[5]);
+    assert_eq!(here.told.all(), ["on"], "both were heard of all the time");
+}
+
+#[test]
+fn a_replica_that_takes_over() {
+    let cluster = RedisCluster::start();
+    let (here, there) = (process(&cluster.url()), process(&cluster.url()));
+    here.cache.set("k", "old").unwrap();
+    here.warm("k");
+    cluster.failover(cluster.slot_of("p:k"));
+    wait_until("it is written", || there.cache.entry("k").strict().set("new").is_ok());
+    let written = Instant::now();
+    while written.elapsed() < 2 * BOUND {
+        let began = Instant::now();
+        let stale = here.cache.get::<String>("k").ok().flatten().as_deref() == Some("old");
+        assert!(!stale || began < written + BOUND, "{:?} after", began - written);
+    }
+    here.wait_on();
+    hear_of_each_other(&here, &there);
+}

@@ -1,0 +1,124 @@
+//! When the near tier may be used, and who is told.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use yokedcache::backend::Heard;
+use yokedcache::{Cache, Error, ErrorKind, Tiered};
+
+use crate::far::{LONG, Site, memory};
+
+const BOUND: Duration = Duration::from_millis(100);
+
+#[test]
+fn it_is_used_for_as_long_as_the_last_word_allows() {
+    let site = Site::with_bound(BOUND);
+    site.cache.set("k", "old").unwrap();
+    assert!(!site.tiers.is_near_on());
+    site.far.begin();
+    site.get("k");
+    // Changed, and the word of it hangs.
+    let changed = Instant::now();
+    site.other.set("k", "new").unwrap();
+    assert_eq!(site.get("k").as_deref(), Some("old"), "it was near");
+    thread::sleep((changed + BOUND).saturating_duration_since(Instant::now()));
+    assert_eq!(site.get("k").as_deref(), Some("new"));
+    assert!(!site.tiers.is_near_on());
+    // It was only late: nothing is missing.
+    site.far.tell(Heard::Key("p:k"));
+    site.far.tell(Heard::Complete(Instant::now()));
+    assert_eq!(site.get("k").as_deref(), Some("new"));
+    assert_eq!(site.told.all(), ["on"]);
+}
+
+#[test]
+fn a_sign_counts_from_when_it_was_sent() {
+    let site = Site::with_bound(BOUND);
+    site.far.begin();
+    site.far.tell(Heard::Complete(Instant::now() - BOUND));
+    assert!(!site.tiers.is_near_on());
+}
+
+#[test]
+fn each_change_of_use_is_told_once() {
+    let site = Site::with_bound(LONG);
+    site.far.lose();
+    assert_eq!(site.told.all(), [""; 0], "it was off");
+    site.far.begin();
+    site.far.tell(Heard::Complete(Instant::now()));
+    assert_eq!(site.told.all(), ["on"]);
+    site.far.lose();
+    site.far.lose();
+    assert!(!site.tiers.is_near_on());
+    assert_eq!(site.told.all(), ["on", "off"]);
+    site.far.begin();
+    assert!(site.tiers.is_near_on());
+    assert_eq!(site.told.all(), ["on", "off", "on"]);
+}
+
+#[test]
+fn where_nothing_can_be_heard_entries_stay_for_near_ttl() {
+    let site = Site::new();
+    let error = Error::new(ErrorKind::Denied, "for a test");
+    site.far.tell(Heard::Unable(error));
+    assert!(site.tiers.is_near_on());
+    assert_eq!(site.cache.backend().about().can.lag, Duration::from_secs(1));
+    site.cache.set("k", "old").unwrap();
+    site.get("k");
+    let filled = Instant::now();
+    site.other.set("k", "new").unwrap();
+    while site.get("k").as_deref() == Some("old") {
+        assert!(filled.elapsed() < Duration::from_millis(1500));
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(filled.elapsed() > Duration::from_millis(800), "{:?}", filled.elapsed());
+}
+
+/// The time near begins when the far tier may have answered, not when the answer was looked at.
+#[test]
+fn an_answer_that_was_long_under_way_stays_near_for_less() {
+    let site = Site::new();
+    site.far.tell(Heard::Unable(Error::new(ErrorKind::Denied, "for a test")));
+    site.cache.set("k", "old").unwrap();
+    let changed = site.meanwhile("k", || {
+        site.other.set("k", "new").unwrap();
+        thread::sleep(Duration::from_millis(1001));
+    });
+    assert_eq!(changed.as_deref(), Some("old"));
+    assert_eq!(site.get("k").as_deref(), Some("new"));
+}
+
+#[test]
+fn a_closed_one_serves_nothing_from_near() {
+    let site = Site::new();
+    site.cache.set("k", "v").unwrap();
+    site.get("k");
+    site.cache.close();
+    assert!(!site.tiers.is_near_on());
+    let reads = site.reads();
+    assert_eq!(site.get("k").as_deref(), Some("v"));
+    assert_eq!(site.reads(), reads + 1);
+}
+
+/// A far tier may take the entries out of what it is given.
+#[test]
+fn a_strict_write_of_a_value_waits_for_nobody() {
+    let far = memory();
+    let tiers = Tiered::builder(memory(), far).strict().build().unwrap();
+    let cache = Cache::builder(tiers).timeout(Duration::from_millis(100)).strict().build().unwrap();
+    assert!(cache.set("k", "v").unwrap());
+    assert_eq!(cache.delete("k").unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(cache.get::<String>("k").unwrap(), None, "it did its work");
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let builder = || Tiered::builder(memory(), memory());
+    let ms = Duration::from_millis;
+    for wrong in
+        [builder().bound(ms(9)), builder().bound(ms(60_001)), builder().near_ttl(Duration::ZERO)]
+    {
+        assert_eq!(wrong.build().unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    builder().bound(ms(10)).near_ttl(ms(1)).build().unwrap();
+}
