@@ -34,6 +34,31 @@ mod support;
 
 use conformance::rig::Rig;
 
+/// Suites on backends around others.
+mod wrappers {
+    use std::sync::Arc;
+
+    use yokedcache::Route;
+
+    use crate::conformance::rig::Rig;
+
+    /// Keys of the cases dealt out over three memories. Behind a `1` as the delimiter, numbered keys
+    /// are dealt out, too.
+    pub fn route(delimiter: char) -> Rig {
+        Rig::wrapped(|memory| {
+            let (one, other) = (Arc::new(memory()), Arc::new(memory()));
+            let mut route = Route::builder(memory()).delimiter(delimiter);
+            for key in ["k", "a", "l", "user", "ns:a", "axbx", "text", "p:c", "old", "t"] {
+                route = route.route(key, one.clone());
+            }
+            for key in ["n", "b", "v", "eu", "m", "eu:user", "a*[b]?", "none", "p", "new", "k0"] {
+                route = route.route(key, other.clone());
+            }
+            route.build().unwrap()
+        })
+    }
+}
+
 /// Suites on real servers, each started once for all cases of the suite.
 #[cfg(feature = "redis")]
 mod servers {
@@ -423,6 +448,8 @@ suite!(
 );
 // A stranger's backend, written from the docs, without tags and leases.
 suite!(custom_backend, crate::Rig::on_real_time(crate::custom::Sorted::new()));
+suite!(route_over_memory, crate::wrappers::route(':'));
+suite!(route_over_memory_by_number, crate::wrappers::route('1'));
 #[cfg(feature = "redis")]
 suite!(redis_standalone, crate::servers::standalone());
 #[cfg(feature = "redis")]

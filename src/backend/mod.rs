@@ -109,6 +109,7 @@ mod read;
 pub mod redis;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) mod remote;
+mod route;
 mod switch;
 mod tiered;
 mod token;
@@ -123,6 +124,7 @@ pub use event::{Attached, Event, Events};
 pub use health::Health;
 pub use listen::{Ear, Heard, Listen, Listening};
 pub use read::{Ask, Cause, Found, Grant, More, Over, Read, Want};
+pub use route::{Route, RouteBuilder};
 pub use switch::Switch;
 pub use tiered::{Tiered, TieredBuilder};
 pub use token::{Lease, Origin, TagVersion, Token};
