@@ -1,0 +1,152 @@
+//! A backend that notes what it is asked, and fails when it is told to.
+
+#![allow(dead_code)]
+
+use std::fmt::Display;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use yokedcache::backend::{
+    About, Attached, Backend, Call, Listen, Listening, Name, Read, Removed, Scope, Want, Write,
+    Wrote,
+};
+use yokedcache::{BackendStats, Error, ErrorKind, Health, Memory, Pattern, Result};
+
+/// Memory that notes each call. A clone is the same backend.
+#[derive(Clone, Debug)]
+pub struct Recorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    memory: Memory,
+    heard: Mutex<Vec<String>>,
+    deadlines: Mutex<Vec<Call>>,
+    down: AtomicBool,
+}
+
+impl Recorder {
+    pub fn new() -> Self {
+        Self(Arc::new(Inner {
+            memory: Memory::builder().build().unwrap(),
+            heard: Mutex::default(),
+            deadlines: Mutex::default(),
+            down: AtomicBool::new(false),
+        }))
+    }
+
+    /// What it was asked since the last time, one method a line with what it is about.
+    pub fn take(&self) -> Vec<String> {
+        self.0.deadlines.lock().clear();
+        std::mem::take(&mut *self.0.heard.lock())
+    }
+
+    /// The limits of the calls since the last time.
+    pub fn deadlines(&self) -> Vec<Call> {
+        self.0.deadlines.lock().clone()
+    }
+
+    /// Fails every call, or no longer.
+    pub fn set_down(&self, down: bool) {
+        self.0.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Every key it holds, sorted.
+    pub fn holds(&self) -> Vec<String> {
+        let mut held = Vec::new();
+        let mut page = |keys: &[&str]| {
+            held.extend(keys.iter().map(|key| key.to_string()));
+            ControlFlow::Continue(())
+        };
+        self.0.memory.scan(Call::Unlimited, &Pattern::all(), &mut page).unwrap();
+        held.sort_unstable();
+        held
+    }
+
+    fn note(&self, what: impl Display) {
+        self.0.heard.lock().push(what.to_string());
+    }
+
+    /// Notes a call that takes time, and fails it where it is to fail.
+    fn serve(&self, call: Call, what: impl Display) -> Result<()> {
+        self.note(what);
+        self.0.deadlines.lock().push(call);
+        if self.0.down.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "it is down"));
+        }
+        Ok(())
+    }
+}
+
+fn list<'k>(verb: &str, names: impl Iterator<Item = Name<'k>>) -> String {
+    names.fold(verb.to_owned(), |line, name| line + " " + name.as_str())
+}
+
+impl Backend for Recorder {
+    fn about(&self) -> About {
+        self.note("about");
+        self.0.memory.about()
+    }
+
+    fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
+        self.serve(call, list("read", keys.iter().copied()))?;
+        self.0.memory.read(call, keys, want, out)
+    }
+
+    fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
+        self.serve(call, list("write", writes.iter().map(|write| write.key)))?;
+        self.0.memory.write(call, writes, out)
+    }
+
+    fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
+        let line = match what {
+            Scope::Keys(pattern) => format!("invalidate keys of {}", pattern.literal_prefix()),
+            Scope::AnyTag(tags) => list("invalidate any of", tags.iter().copied()),
+            Scope::AllTags(tags) => list("invalidate all of", tags.iter().copied()),
+            _ => "invalidate".to_owned(),
+        };
+        self.serve(call, line)?;
+        self.0.memory.invalidate(call, what)
+    }
+
+    fn scan(
+        &self,
+        call: Call,
+        what: &Pattern,
+        page: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.serve(call, format!("scan {}", what.literal_prefix()))?;
+        self.0.memory.scan(call, what, page)
+    }
+
+    fn children(&self, each: &mut dyn FnMut(&str, &dyn Backend)) {
+        self.note("children");
+        each("memory", &self.0.memory);
+    }
+
+    fn stats(&self, call: Call) -> BackendStats {
+        self.note("stats");
+        self.0.memory.stats(call)
+    }
+
+    fn health(&self, call: Call, probe: Name<'_>) -> Health {
+        self.note(format!("health {}", probe.as_str()));
+        self.0.memory.health(call, probe)
+    }
+
+    fn attach(&self, cache: &Attached<'_>) -> Result<()> {
+        self.note(format!("attach {}", cache.space));
+        Ok(())
+    }
+
+    fn listen(&self, _: &Listen) -> Result<Option<Box<dyn Listening>>> {
+        self.note("listen");
+        Ok(None)
+    }
+
+    fn close(&self) {
+        self.note("close");
+        self.0.memory.close();
+    }
+}
