@@ -8,13 +8,16 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use yokedcache::backend::{
-    Backend, Call, Cause, Change, CodecId, Entry, Life, Name, Read, Scope, Want, When, Write, Wrote,
+    Backend, Call, Cause, Change, CodecId, Entry, Life, Name, Read, Removed, Scope, Want, When,
+    Write, Wrote,
 };
 use yokedcache::{Begun, Cache, ErrorKind, Lookup, Pattern, Result, Route};
 
 mod recorder;
 
 use recorder::Recorder;
+
+const DOWN: Option<ErrorKind> = Some(ErrorKind::Unavailable);
 
 /// A route over recorders, the default the last of them.
 fn over<const N: usize>(routes: [&str; N]) -> (Arc<Route>, Vec<Recorder>) {
@@ -184,7 +187,7 @@ fn a_backend_that_fails_a_batch_fails_its_own_keys() {
     let (route, inside) = over(["a", "b"]);
     let cache = cache_over(&route, "");
     cache.set_many([("a:1", 1), ("b:1", 2), ("c:1", 3), ("a:2", 4)]).unwrap();
-    inside[0].set_down(true);
+    inside[0].set_failing(DOWN);
 
     let found = cache.lookup_many::<i32>(["a:1", "b:1", "c:1", "a:2"]).unwrap();
     let causes: Vec<_> = found.iter().map(Lookup::cause).collect();
@@ -202,7 +205,7 @@ fn a_backend_that_fails_a_batch_fails_its_own_keys() {
 #[test]
 fn a_batch_fails_where_all_its_backends_do() {
     let (route, inside) = over(["a", "b"]);
-    inside[..2].iter().for_each(|backend| backend.set_down(true));
+    inside[..2].iter().for_each(|backend| backend.set_failing(DOWN));
     let mut out = [const { Read::Unanswered }; 2];
     let keys = ["a", "b"].map(|key| Name::new(key, 0));
     let error = route.read(Call::Unlimited, &keys, &Want::VALUE, &mut out).unwrap_err();
@@ -271,21 +274,34 @@ fn an_invalidation_that_fails_somewhere_is_attempted_everywhere() {
         cache.entry(key).tag("t").set(&1).unwrap();
     }
     for scope in [Scope::AnyTag(&[Name::new("t", 0)]), Scope::Keys(&Pattern::all())] {
-        inside[0].set_down(true);
+        inside[0].set_failing(DOWN);
+        inside[1].set_failing(Some(ErrorKind::Timeout));
         let error = route.invalidate(Call::Unlimited, &scope).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        inside[0].set_down(false);
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "the first");
+        inside[..2].iter().for_each(|backend| backend.set_failing(None));
         let held: Vec<_> = inside.iter().map(|backend| backend.holds().len()).collect();
-        assert_eq!(held, [1, 0, 0]);
-        cache.set_many([("b:1", 1), ("c:1", 1)]).unwrap();
+        assert_eq!(held, [1, 1, 0]);
+        cache.set("c:1", &1).unwrap();
     }
+}
+
+#[test]
+fn what_one_does_not_know_or_did_not_do_yet_holds_for_all() {
+    let (route, inside) = over(["a"]);
+    inside[0].set_removed(Removed::counted(2));
+    let asked = || route.invalidate(Call::Unlimited, &Scope::Keys(&Pattern::all())).unwrap();
+    assert_eq!(asked(), Removed::counted(2));
+    let mut noted = Removed::default();
+    noted.pending = true;
+    inside[1].set_removed(noted);
+    assert_eq!(asked(), noted);
 }
 
 #[test]
 fn a_failing_backend_is_no_matter_to_namespaces_elsewhere() {
     let (route, inside) = over(["a", "b"]);
     let cache = cache_over(&route, "");
-    inside[0].set_down(true);
+    inside[0].set_failing(DOWN);
     cache.set("b:1", &1).unwrap();
     let b = cache.namespace("b");
     assert_eq!(b.keys("*").unwrap(), ["1"]);
@@ -334,7 +350,7 @@ fn statistics_and_health_show_the_parts() {
     assert_eq!(stats.name, "route");
     assert_eq!(parts, [("a", Some(2)), ("b", Some(1)), ("default", Some(0))]);
 
-    inside[2].set_down(true);
+    inside[2].set_failing(DOWN);
     let health = cache.health_check().unwrap();
     let parts: Vec<_> = health.children.iter().map(|(part, _)| part.as_str()).collect();
     assert_eq!((health.is_up(), parts), (false, vec!["a", "b", "default"]));

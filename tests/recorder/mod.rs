@@ -5,7 +5,6 @@
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use yokedcache::backend::{
@@ -23,7 +22,8 @@ struct Inner {
     memory: Memory,
     heard: Mutex<Vec<String>>,
     deadlines: Mutex<Vec<Call>>,
-    down: AtomicBool,
+    failing: Mutex<Option<ErrorKind>>,
+    removed: Mutex<Option<Removed>>,
 }
 
 impl Recorder {
@@ -32,7 +32,8 @@ impl Recorder {
             memory: Memory::builder().build().unwrap(),
             heard: Mutex::default(),
             deadlines: Mutex::default(),
-            down: AtomicBool::new(false),
+            failing: Mutex::default(),
+            removed: Mutex::default(),
         }))
     }
 
@@ -47,9 +48,14 @@ impl Recorder {
         self.0.deadlines.lock().clone()
     }
 
-    /// Fails every call, or no longer.
-    pub fn set_down(&self, down: bool) {
-        self.0.down.store(down, Ordering::SeqCst);
+    /// Fails every call that takes time, or no longer.
+    pub fn set_failing(&self, how: Option<ErrorKind>) {
+        *self.0.failing.lock() = how;
+    }
+
+    /// Says this of every invalidation, whatever was removed.
+    pub fn set_removed(&self, removed: Removed) {
+        *self.0.removed.lock() = Some(removed);
     }
 
     /// Every key it holds, sorted.
@@ -72,10 +78,10 @@ impl Recorder {
     fn serve(&self, call: Call, what: impl Display) -> Result<()> {
         self.note(what);
         self.0.deadlines.lock().push(call);
-        if self.0.down.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Unavailable, "it is down"));
+        match *self.0.failing.lock() {
+            Some(kind) => Err(Error::new(kind, "it is told to fail")),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -107,7 +113,8 @@ impl Backend for Recorder {
             _ => "invalidate".to_owned(),
         };
         self.serve(call, line)?;
-        self.0.memory.invalidate(call, what)
+        let removed = self.0.memory.invalidate(call, what)?;
+        Ok(self.0.removed.lock().unwrap_or(removed))
     }
 
     fn scan(
