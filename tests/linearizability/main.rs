@@ -27,7 +27,7 @@ use processes::{Kind, alone_there};
 use support::{MemcachedServer, RedisCluster, RedisServer};
 use unfenced::Unfenced;
 use yokedcache::backend::Backend;
-use yokedcache::{Cache, Memory};
+use yokedcache::{Cache, Memory, Route};
 
 const PROCESSES: u64 = 2;
 /// Of each process.
@@ -162,6 +162,19 @@ fn invalidation_wins_between_two_caches_over_one_memory() {
     let memory = memory();
     let caches = [cache(memory.clone()), cache(memory)];
     keeps_its_promise("memory, two caches", || within(&caches, many()));
+}
+
+#[test]
+fn invalidation_wins_over_a_route_to_three_memories() {
+    let (one, other) = (memory(), memory());
+    let route = Route::builder(memory())
+        .route("k0", one.clone())
+        .route("k1", other.clone())
+        .route("k2", one)
+        .route("k3", other);
+    let route = Arc::new(route.build().unwrap());
+    let caches = [cache(route.clone()), cache(route)];
+    keeps_its_promise("a route, two caches", || within(&caches, many()));
 }
 
 #[test]
