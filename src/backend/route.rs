@@ -20,7 +20,7 @@ const DEFAULT: &str = "default";
 
 /// A backend that gives each key to one of several, by how the key begins.
 ///
-/// A route takes the key that is called as it is, and every key in which the delimiter follows. The
+/// A route takes the key of its own name, and every key in which the delimiter follows that name. The
 /// longest route that takes a key wins; a key that none takes goes to the default. With the routes
 /// `user` and `user:eu`:
 ///
@@ -64,14 +64,15 @@ const DEFAULT: &str = "default";
 /// call does. An invalidation is attempted at every backend it concerns and fails with the first
 /// error, even if others carried it out.
 ///
-/// It can do what all its backends can. Several routes may lead to one server.
+/// It can do what all its backends can, but tells nobody of changes that others make
+/// ([`listen`](Backend::listen)). Several routes may lead to one server.
 ///
 /// # Several caches over one
 ///
 /// The longest prefix among those of its caches counts. A cache built later whose prefix lies in the
 /// keys of another (`shop:eu` beside `shop`) therefore moves keys: build such caches before they are
 /// used, and alike in all programs that share the entries. What lies at the former place is neither
-/// found nor removed.
+/// found nor removed by its key, and would be found again if one more prefix moved the key back.
 #[derive(Debug)]
 pub struct Route {
     places: RwLock<Places>,
