@@ -231,6 +231,20 @@ fn put(key: &'static str, value: &'static str) -> Write<'static> {
 }
 
 #[test]
+fn a_route_can_what_all_its_backends_can() {
+    for less in 0..3 {
+        let (route, inside) = over(["a", "b"]);
+        let all = route.about().can;
+        let mut can = all;
+        (can.tags, can.shared) = (false, true);
+        inside[less].set_can(can);
+        assert!(all.tags && !all.shared);
+        assert_eq!(route.about().can, can, "{less}");
+    }
+    assert_eq!(over([]).0.about().name, "route");
+}
+
+#[test]
 fn tags_reach_every_backend() {
     let (route, inside) = over(["a", "b"]);
     let cache = cache_over(&route, "");

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use yokedcache::backend::{
-    About, Attached, Backend, Call, Listen, Listening, Name, Read, Removed, Scope, Want, Write,
-    Wrote,
+    About, Attached, Backend, Call, Can, Listen, Listening, Name, Read, Removed, Scope, Want,
+    Write, Wrote,
 };
 use yokedcache::{BackendStats, Error, ErrorKind, Health, Memory, Pattern, Result};
 
@@ -24,6 +24,7 @@ struct Inner {
     deadlines: Mutex<Vec<Call>>,
     failing: Mutex<Option<ErrorKind>>,
     removed: Mutex<Option<Removed>>,
+    can: Mutex<Option<Can>>,
 }
 
 impl Recorder {
@@ -34,6 +35,7 @@ impl Recorder {
             deadlines: Mutex::default(),
             failing: Mutex::default(),
             removed: Mutex::default(),
+            can: Mutex::default(),
         }))
     }
 
@@ -56,6 +58,11 @@ impl Recorder {
     /// Says this of every invalidation, whatever was removed.
     pub fn set_removed(&self, removed: Removed) {
         *self.0.removed.lock() = Some(removed);
+    }
+
+    /// Claims to be able to do this.
+    pub fn set_can(&self, can: Can) {
+        *self.0.can.lock() = Some(can);
     }
 
     /// Every key it holds, sorted.
@@ -92,7 +99,8 @@ fn list<'k>(verb: &str, names: impl Iterator<Item = Name<'k>>) -> String {
 impl Backend for Recorder {
     fn about(&self) -> About {
         self.note("about");
-        self.0.memory.about()
+        let About { name, can, .. } = self.0.memory.about();
+        About::new(name, self.0.can.lock().unwrap_or(can))
     }
 
     fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
