@@ -69,10 +69,9 @@ const DEFAULT: &str = "default";
 ///
 /// # Several caches over one
 ///
-/// The longest prefix among those of its caches counts. A cache built later whose prefix lies in the
-/// keys of another (`shop:eu` beside `shop`) therefore moves keys: build such caches before they are
-/// used, and alike in all programs that share the entries. What lies at the former place is neither
-/// found nor removed by its key, and would be found again if one more prefix moved the key back.
+/// A cache whose prefix lies within another's (`shop:eu` beside `shop`) is to routes what that one's
+/// namespace is: its keys are `eu:user:1` to them. The outer one is built first; afterwards it is
+/// refused, as it would move keys that are there.
 #[derive(Debug)]
 pub struct Route {
     places: RwLock<Places>,
@@ -244,8 +243,12 @@ impl Backend for Route {
 
     fn attach(&self, cache: &Attached<'_>) -> Result<()> {
         self.backends.iter().try_for_each(|(_, backend)| backend.attach(cache))?;
-        self.places.write().add_root(cache.space);
-        Ok(())
+        if self.places.write().add_root(cache.space) {
+            return Ok(());
+        }
+        let what = "the keys of an earlier cache over these routes lie within this one's prefix, and \
+                    would move: build this one first";
+        Err(Error::new(ErrorKind::InvalidArgument, what))
     }
 }
 

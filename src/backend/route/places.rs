@@ -5,7 +5,7 @@
 pub(super) struct Places {
     routes: Vec<Box<str>>,
     delimiter: char,
-    /// The prefixes of the caches, each once.
+    /// The prefixes of the caches, none within another.
     roots: Vec<Box<str>>,
 }
 
@@ -14,11 +14,16 @@ impl Places {
         Self { routes, delimiter, roots: Vec::new() }
     }
 
-    /// Takes a cache's prefix in.
-    pub(super) fn add_root(&mut self, root: &str) {
-        if !self.roots.iter().any(|known| **known == *root) {
+    /// Takes a cache's prefix in; false if that would move keys from one place to another.
+    pub(super) fn add_root(&mut self, root: &str) -> bool {
+        if self.roots.iter().any(|known| root.starts_with(&**known)) {
+            return true;
+        }
+        let moves = self.roots.iter().any(|known| known.starts_with(root));
+        if !moves {
             self.roots.push(root.into());
         }
+        !moves
     }
 
     /// The number of the route that a full key takes; one past the last for none.
@@ -45,8 +50,7 @@ impl Places {
     }
 
     fn without_root<'k>(&self, full: &'k str) -> &'k str {
-        let roots = self.roots.iter().filter(|root| full.starts_with(&***root));
-        &full[roots.map(|root| root.len()).max().unwrap_or(0)..]
+        self.roots.iter().find_map(|root| full.strip_prefix(&**root)).unwrap_or(full)
     }
 
     fn longest(&self, takes: impl Fn(&str) -> bool) -> usize {
@@ -65,7 +69,9 @@ mod tests {
 
     fn places(routes: &[&str], roots: &[&str]) -> Places {
         let mut places = Places::new(routes.iter().map(|route| (*route).into()).collect(), ':');
-        roots.iter().for_each(|root| places.add_root(root));
+        for root in roots {
+            places.add_root(root);
+        }
         places
     }
 
