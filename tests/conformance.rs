@@ -38,7 +38,7 @@ use conformance::rig::Rig;
 mod wrappers {
     use std::sync::Arc;
 
-    use yokedcache::Route;
+    use yokedcache::{DualMode, DualWrite, Route, Switch};
 
     use crate::conformance::rig::Rig;
 
@@ -55,6 +55,18 @@ mod wrappers {
                 route = route.route(key, other.clone());
             }
             route.build().unwrap()
+        })
+    }
+
+    pub fn switch() -> Rig {
+        Rig::wrapped(|memory| Switch::new(memory()))
+    }
+
+    pub fn dual_write(mode: DualMode) -> Rig {
+        Rig::wrapped(|memory| {
+            let both = DualWrite::new(memory(), memory());
+            both.set_mode(mode).unwrap();
+            both
         })
     }
 }
@@ -445,6 +457,13 @@ suite!(memory_in_one_shard, crate::Rig::memory(2_000));
 suite!(
     tiered_over_memory,
     crate::Rig::wrapped(|memory| yokedcache::Tiered::new(memory(), memory()).unwrap()).tiered()
+);
+suite!(switch_over_memory, crate::wrappers::switch());
+suite!(dual_write_reading_old, crate::wrappers::dual_write(yokedcache::DualMode::ReadOld));
+suite!(dual_write_reading_new, crate::wrappers::dual_write(yokedcache::DualMode::ReadNew));
+suite!(
+    dual_write_compare,
+    crate::wrappers::dual_write(yokedcache::DualMode::Compare { part: 0.5 })
 );
 // A stranger's backend, written from the docs, without tags and leases.
 suite!(custom_backend, crate::Rig::on_real_time(crate::custom::Sorted::new()));

@@ -96,6 +96,7 @@ use std::sync::Arc;
 
 mod about;
 mod audience;
+mod dual_write;
 mod entry;
 pub mod envelope;
 mod event;
@@ -119,6 +120,7 @@ pub use crate::key::Name;
 pub use crate::tag::Tags;
 pub use crate::value::Value;
 pub use about::{About, Call, Can};
+pub use dual_write::{Divergence, DualMode, DualWrite};
 pub use entry::{CodecId, Entry, Life, Packing};
 pub use event::{Attached, Event, Events};
 pub use health::Health;

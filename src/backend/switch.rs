@@ -2,20 +2,26 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::audience::Audience;
+use super::dual_write::DualWrite;
+use super::dual_write::copying::copy_surely;
 use super::{
     About, Attached, Backend, Call, Event, Name, Read, Removed, Scope, Want, Write, Wrote,
 };
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
 
 /// A backend that can be replaced while the program runs.
 ///
 /// A clone is a handle to the same switch: one goes into the cache, the other stays with who decides.
-/// Calls under way finish on the backend they began on; every later one goes to the new.
+/// Calls under way finish on the backend they began on; every later one goes to the new. What the
+/// new one begins with is nothing ([`switch_to`](Self::switch_to)), what the one before has
+/// ([`switch_to_warm`](Self::switch_to_warm)), or what it had
+/// ([`switch_to_uncleared`](Self::switch_to_uncleared)).
 ///
 /// ```
 /// use yokedcache::{Cache, Memory, Switch};
@@ -63,7 +69,8 @@ impl Switch {
         let new: Arc<dyn Backend> = Arc::new(new);
         self.0.audience.attach(&*new)?;
         self.0.audience.clear(&*new, Call::Unlimited)?;
-        self.0.replace(new);
+        let old = self.0.replace(new);
+        self.0.tell(&*old);
         Ok(())
     }
 
@@ -78,8 +85,41 @@ impl Switch {
         let _switching = self.0.switching.lock();
         let new: Arc<dyn Backend> = Arc::new(new);
         self.0.audience.attach(&*new)?;
-        self.0.replace(new);
+        let old = self.0.replace(new);
+        self.0.tell(&*old);
         Ok(())
+    }
+
+    /// Replaces the backend by another that has its entries by then: those that are live, with what is
+    /// left of their time, their tags, schema and cost. Returns how many were copied.
+    ///
+    /// The new one is cleared first. While entries are copied the one before answers, and both are
+    /// written ([`DualWrite`]); a copy is a load on the new one, so that whatever is written or
+    /// invalidated meanwhile overtakes it. What the new one does not keep, for want of room, is
+    /// missing there. Each wait for the calls under way, at the beginning and at the end, lasts at
+    /// most `patience`, and calls that come wait at the end. Costs a listing of this cache's keys, and
+    /// four calls for each page of it.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if the one before cannot list its keys, or the new one
+    /// gives no [leases](super::Can::leases); [`Timeout`](ErrorKind::Timeout) if calls did not end in
+    /// time; and if one of the two fails. The one before stays.
+    pub fn switch_to_warm(&self, new: impl Backend, patience: Duration) -> Result<u64> {
+        let _switching = self.0.switching.lock();
+        let (old, new): (Arc<dyn Backend>, Arc<dyn Backend>) = (self.current(), Arc::new(new));
+        can_be_copied(&*old, &*new)?;
+        self.0.audience.attach(&*new)?;
+        self.0.audience.may_clear(&*new)?;
+        let both = DualWrite::over(old.clone(), new.clone());
+        *self.0.current.write() = Arc::new(both.clone());
+        let copied = self.0.warm(&both, &old, &new, patience);
+        if copied.is_ok() {
+            self.0.replace(new);
+            self.0.tell(&*old);
+        } else {
+            *self.0.current.write() = old;
+        }
+        copied
     }
 
     fn current(&self) -> Arc<dyn Backend> {
@@ -88,11 +128,68 @@ impl Switch {
 }
 
 impl Shared {
-    fn replace(&self, new: Arc<dyn Backend>) {
-        let to = new.about().name;
-        let old = std::mem::replace(&mut *self.current.write(), new);
-        self.audience.tell(&Event::Switched { from: old.about().name, to });
+    fn replace(&self, new: Arc<dyn Backend>) -> Arc<dyn Backend> {
+        std::mem::replace(&mut *self.current.write(), new)
     }
+
+    fn tell(&self, from: &dyn Backend) {
+        let to = self.current.read().about().name;
+        self.audience.tell(&Event::Switched { from: from.about().name, to });
+    }
+
+    /// Brings a new backend, which is written along by now, to where the old one is.
+    fn warm(
+        &self,
+        both: &DualWrite,
+        old: &Arc<dyn Backend>,
+        new: &Arc<dyn Backend>,
+        patience: Duration,
+    ) -> Result<u64> {
+        await_end_of_calls(old, patience)?;
+        // Not before: what those calls invalidated is not invalidated there.
+        self.audience.clear(&**new, Call::Unlimited)?;
+        let mut copied = 0;
+        for space in self.audience.spaces() {
+            copied += copy_space(&**old, &**new, &space)?;
+        }
+        both.finish(patience)?;
+        Ok(copied)
+    }
+}
+
+fn can_be_copied(old: &dyn Backend, new: &dyn Backend) -> Result<()> {
+    let (old, new) = (old.about(), new.about());
+    if !old.can.scan {
+        return Err(Error::unsupported(old.name, "listing keys"));
+    }
+    if !new.can.leases {
+        return Err(Error::unsupported(new.name, "being filled from another backend"));
+    }
+    Ok(())
+}
+
+/// Waits until nobody uses a backend but the pair it is in, and the caller.
+fn await_end_of_calls(backend: &Arc<dyn Backend>, patience: Duration) -> Result<()> {
+    let begun = Instant::now();
+    while Arc::strong_count(backend) > 2 {
+        if begun.elapsed() >= patience {
+            let what = "calls on the backend before have not ended";
+            return Err(Error::new(ErrorKind::Timeout, what));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn copy_space(old: &dyn Backend, new: &dyn Backend, space: &str) -> Result<u64> {
+    let mut copied = Ok(0);
+    old.scan(Call::Unlimited, &Pattern::prefix(space), &mut |page| {
+        let names: Vec<Name<'_>> = page.iter().map(|key| Name::new(key, space.len())).collect();
+        let stored = copy_surely(Call::Unlimited, old, new, &names);
+        copied = std::mem::replace(&mut copied, Ok(0)).and_then(|sum| Ok(sum + stored?));
+        if copied.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    copied
 }
 
 impl Backend for Switch {
