@@ -31,6 +31,21 @@ impl Server {
         format!("redis://{}", self.address)
     }
 
+    /// Lets it hang.
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> io::Result<()> {
+        let done = Command::new("kill").args([signal, &self.process.id().to_string()]).status()?;
+        if done.success() { Ok(()) } else { Err(io::Error::other("no such process")) }
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) -> io::Result<()> {
         self.process.kill()?;
