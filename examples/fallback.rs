@@ -66,7 +66,9 @@ fn run() -> Result<()> {
     println!("  an invalidation is pending: {}", removed.pending);
     look(&cache, &keys)?;
 
-    println!("It goes on, with all it had: ann stays deleted, and the older bob does not come back");
+    println!(
+        "It goes on, with all it had: ann stays deleted, and the older bob does not come back"
+    );
     server.resume()?;
     wait_for(&fallback, BreakerState::Closed);
     look(&cache, &keys)?;

@@ -71,8 +71,9 @@ pub use backend::redis::{Redis, RedisBuilder};
 #[cfg(all(feature = "tls", any(feature = "redis", feature = "memcached")))]
 pub use backend::remote::tls::TlsSettings;
 pub use backend::{
-    Backend, Cause, Divergence, DualMode, DualWrite, Event, Health, Removed, Route, RouteBuilder,
-    Switch, Tags, Tiered, TieredBuilder, Token,
+    Backend, BreakerState, Cause, Divergence, DualMode, DualWrite, Event, Fallback,
+    FallbackBuilder, Health, Removed, Route, RouteBuilder, Switch, Tags, Tiered, TieredBuilder,
+    Token,
 };
 pub use cache::{
     Begun, Cache, CacheBuilder, DryRun, Entries, EntryRef, Freshness, Hit, Load, Loaded, Loader,

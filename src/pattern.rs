@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -127,6 +128,16 @@ impl Pattern {
         matches!(self.rest, Rest::All)
     }
 
+    /// The same in text, to be compared, written down and read back.
+    pub(crate) fn parts(&self) -> Parts {
+        let rest = match &self.rest {
+            Rest::All => Text::All,
+            Rest::Glob(glob) => Text::Glob(glob.text.clone()),
+            Rest::Regex(regex) => Text::Regex(regex.as_str().into()),
+        };
+        Parts { space: self.space.clone(), rest }
+    }
+
     /// Whether a full key belongs to the set.
     pub fn matches(&self, full_key: &str) -> bool {
         let Some(rest) = full_key.strip_prefix(&*self.space) else { return false };
@@ -168,10 +179,50 @@ impl From<&Pattern> for Pattern {
     }
 }
 
+/// A pattern in text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parts {
+    space: Box<str>,
+    rest: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Text {
+    All,
+    Glob(Box<str>),
+    Regex(Box<str>),
+}
+
+impl Parts {
+    /// All keys that begin so.
+    pub(crate) fn prefix(prefix: &str) -> Self {
+        Self { space: prefix.into(), rest: Text::All }
+    }
+
+    /// The literal part every match begins with.
+    pub(crate) fn space(&self) -> &str {
+        &self.space
+    }
+
+    /// The pattern that these are the parts of.
+    ///
+    /// # Errors
+    /// As [`Pattern::glob`] and [`Pattern::regex`], for parts that no pattern gave.
+    pub(crate) fn pattern(&self) -> Result<Pattern> {
+        let pattern = match &self.rest {
+            Text::All => Pattern::all(),
+            Text::Glob(glob) => Pattern::glob(glob)?,
+            Text::Regex(regex) => Pattern::regex(regex)?,
+        };
+        Ok(pattern.within(&self.space))
+    }
+}
+
 /// A parsed glob.
 #[derive(Debug)]
 struct Glob {
-    #[cfg(feature = "redis")]
     text: Box<str>,
     tokens: Vec<Token>,
 }
@@ -213,11 +264,7 @@ impl Glob {
         if tokens.is_empty() {
             return Err(malformed(glob, "is empty"));
         }
-        Ok(Self {
-            #[cfg(feature = "redis")]
-            text: glob.into(),
-            tokens,
-        })
+        Ok(Self { text: glob.into(), tokens })
     }
 
     /// Linear but for the last star seen: only that one ever needs to take one byte more.
@@ -348,6 +395,29 @@ mod tests {
         assert!(pattern.matches("a[b]*:k1"));
         assert!(!pattern.matches("ab:k1") && !pattern.matches("a[b]*:x"));
         assert_eq!(pattern.literal_prefix(), "a[b]*:");
+    }
+
+    #[test]
+    fn a_pattern_comes_back_from_its_parts() {
+        let patterns = [
+            Pattern::all(),
+            Pattern::prefix("a[b]*:"),
+            Pattern::glob(r"k[^a-c]\*?*").unwrap().within("n:").within("a[b]*:"),
+            Pattern::regex("^k\"\\d+$").unwrap().within("n:"),
+        ];
+        for pattern in patterns {
+            let text = serde_json::to_string(&pattern.parts()).unwrap();
+            let parts: Parts = serde_json::from_str(&text).unwrap();
+            assert_eq!(parts, pattern.parts());
+            let again = parts.pattern().unwrap();
+            assert_eq!(again.literal_prefix(), pattern.literal_prefix());
+            for key in ["k", "n:kd*x", "a[b]*:n:kd*x", "a[b]*:n:kax", "n:k\"17", "n:k17", "a[b]*:"]
+            {
+                assert_eq!(again.matches(key), pattern.matches(key), "{text} {key}");
+            }
+        }
+        let broken: Parts = serde_json::from_str(r#"{"space":"","rest":{"glob":"["}}"#).unwrap();
+        assert_eq!(broken.pattern().unwrap_err().kind(), ErrorKind::InvalidPattern);
     }
 
     /// Redis' stringmatchlen told as a plain recursion, slow and obvious.

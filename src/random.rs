@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 /// The step of SplitMix64, which visits every state before it repeats one.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -37,6 +38,15 @@ impl Default for Random {
     }
 }
 
+/// A number that no other call in this or another process is likely to get. No secret.
+///
+/// The keys of a hasher are random; a forked process has those of its parent, so it is told apart.
+pub(crate) fn unlikely() -> u64 {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    RandomState::new().hash_one((call, std::process::id(), SystemTime::now()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +62,10 @@ mod tests {
         let mean = draw(7).iter().sum::<f64>() / 10_000.0;
         assert!((0.49..0.51).contains(&mean), "{mean}");
         assert!(draw(7).iter().all(|unit| (0.0..1.0).contains(unit)));
+    }
+    #[test]
+    fn unlikely_numbers_do_not_come_twice() {
+        let drawn: std::collections::HashSet<u64> = (0..10_000).map(|_| unlikely()).collect();
+        assert_eq!(drawn.len(), 10_000);
     }
 }

@@ -100,6 +100,7 @@ mod dual_write;
 mod entry;
 pub mod envelope;
 mod event;
+mod fallback;
 mod health;
 mod listen;
 #[cfg(feature = "memcached")]
@@ -123,6 +124,7 @@ pub use about::{About, Call, Can};
 pub use dual_write::{Divergence, DualMode, DualWrite};
 pub use entry::{CodecId, Entry, Life, Packing};
 pub use event::{Attached, Event, Events};
+pub use fallback::{BreakerState, Fallback, FallbackBuilder};
 pub use health::Health;
 pub use listen::{Ear, Heard, Listen, Listening};
 pub use read::{Ask, Cause, Found, Grant, More, Over, Read, Want};
