@@ -176,7 +176,7 @@ impl Held {
             let held = once.lock().unwrap().take();
             if let Some((told, gone_on)) = held {
                 told.send(()).unwrap();
-                let _: Result<(), _> = gone_on.recv();
+                let _: Result<(), _> = gone_on.recv_timeout(Duration::from_secs(20));
             }
         };
         if after {
@@ -221,9 +221,9 @@ fn what_is_deleted_while_the_primary_is_told_is_told_to_it_too() {
 fn the_secondary_serves_until_the_primary_has_been_told_everything() {
     let site = Site::new(|settings| settings.reset_timeout(SOON));
     site.primary.put("k", "old");
-    let held = Held::first(&site.primary, "remove", false);
     site.fails();
     site.cache.delete("k").unwrap();
+    let held = Held::first(&site.primary, "remove", false);
     site.primary.up();
     held.arrives();
     assert!(site.primary.has("k"));

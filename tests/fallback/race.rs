@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use yokedcache::{Cache, ErrorKind, Event, Fallback, Memory};
+use yokedcache::{BreakerState, Cache, ErrorKind, Event, Fallback, Memory};
 
 use crate::faulty::{Faulty, Mode};
 
@@ -70,7 +70,7 @@ fn nothing_deleted_is_read_again_while_the_primary_comes_and_goes() {
         .unwrap();
     let [opened, closed, overflowed] = [(); 3].map(|()| std::sync::Arc::new(AtomicUsize::new(0)));
     let counts = [opened.clone(), closed.clone(), overflowed.clone()];
-    let cache = Cache::builder(fallback)
+    let cache = Cache::builder(fallback.clone())
         .on_event(move |event| {
             let count = match event {
                 Event::Opened { .. } => &counts[0],
@@ -96,9 +96,17 @@ fn nothing_deleted_is_read_again_while_the_primary_comes_and_goes() {
                 _ => Mode::Late,
             };
             primary.set(fault);
-            std::thread::sleep(Duration::from_micros(500 + dice.roll(3000)));
-            primary.up();
-            std::thread::sleep(Duration::from_micros(500 + dice.roll(6000)));
+            for state in [BreakerState::Open, BreakerState::Closed] {
+                let is_there = || {
+                    (fallback.state() == BreakerState::Closed) == (state == BreakerState::Closed)
+                };
+                let end = Instant::now() + Duration::from_millis(20);
+                while !is_there() && Instant::now() < end {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                std::thread::sleep(Duration::from_micros(dice.roll(2000)));
+                primary.up();
+            }
         }
         over.store(true, Ordering::Relaxed);
     });

@@ -74,9 +74,10 @@ impl Shared {
 
     /// The work of the thread.
     fn recover(&self, stopped: &Receiver<()>) {
-        loop {
-            self.tell_of_the_opening();
-            let due = self.state.lock().breaker.due();
+        while let Some((opening, due)) = self.next_trial() {
+            if let Some(error) = opening {
+                self.audience.tell(&Event::Opened { backend: self.name(), error });
+            }
             if is_stopped_by(stopped, due) {
                 return;
             }
@@ -87,22 +88,19 @@ impl Shared {
                 }
                 Err(_) => log::error!("yokedcache: {} panicked when it was tried", self.name()),
             }
-            // A trial that did not close the breaker has failed, however it ended.
-            let mut state = self.state.lock();
-            state.journal.put_back();
-            state.breaker.trial_failed(Instant::now());
-            if state.breaker.state() == BreakerState::Closed {
-                state.recovery.at_work = false;
-                return;
-            }
         }
     }
 
-    fn tell_of_the_opening(&self) {
-        let opening = self.state.lock().opening.take();
-        if let Some(error) = opening {
-            self.audience.tell(&Event::Opened { backend: self.name(), error });
-        }
+    /// When the next trial is due, and why the primary was given up if nobody was told; nothing if it
+    /// serves, and then the thread has nothing left to do.
+    fn next_trial(&self) -> Option<(Option<Error>, Option<Instant>)> {
+        let mut state = self.state.lock();
+        // A trial that did not close the breaker has failed, however it ended.
+        state.journal.put_back();
+        state.breaker.trial_failed(Instant::now());
+        state.recovery.at_work = state.breaker.state() != BreakerState::Closed;
+        let due = state.breaker.due();
+        state.recovery.at_work.then(|| (state.opening.take(), due))
     }
 
     /// Tries the primary, tells it what it missed, and lets it serve again.

@@ -100,8 +100,9 @@ impl Shared {
             return None;
         }
         let mut state = self.state.lock();
+        let session = state.session.clone()?;
         state.recovery.ensure(self);
-        state.session.clone()
+        Some(session)
     }
 
     /// The primary answered a call.
