@@ -76,7 +76,7 @@ mod wrappers {
 mod servers {
     use std::sync::OnceLock;
 
-    use yokedcache::{Memory, Redis, Tiered};
+    use yokedcache::{Fallback, Memory, Redis, Switch, Tiered};
 
     use crate::conformance::rig::Rig;
     use crate::support::{RedisCluster, RedisSentinels, RedisServer};
@@ -117,9 +117,7 @@ mod servers {
     }
 
     pub fn tiered() -> Rig {
-        static SERVER: OnceLock<RedisServer> = OnceLock::new();
-        let server = SERVER.get_or_init(|| RedisServer::start(&[]));
-        tiers(Redis::open(server.url()).unwrap())
+        tiers(Redis::open(server_for_wrappers()).unwrap())
     }
 
     pub fn tiered_over_cluster() -> Rig {
@@ -127,8 +125,29 @@ mod servers {
     }
 
     fn tiers(far: Redis) -> Rig {
-        let near = Memory::builder().max_size(100_000).build().unwrap();
-        Rig::on_server(Tiered::new(near, far).unwrap()).tiered()
+        Rig::on_server(Tiered::new(memory(), far).unwrap()).tiered()
+    }
+
+    fn memory() -> Memory {
+        Memory::builder().max_size(100_000).build().unwrap()
+    }
+
+    pub fn fallback() -> Rig {
+        let primary = Redis::open(server_for_wrappers()).unwrap();
+        Rig::on_server(Fallback::builder(primary, memory()).build().unwrap())
+    }
+
+    /// A switch over a fallback from tiers to memory.
+    pub fn nested() -> Rig {
+        let far = Redis::open(server_for_wrappers()).unwrap();
+        let tiers = Tiered::new(memory(), far).unwrap();
+        let fallback = Fallback::builder(tiers, memory()).build().unwrap();
+        Rig::on_server(Switch::new(fallback)).tiered()
+    }
+
+    fn server_for_wrappers() -> &'static str {
+        static SERVER: OnceLock<RedisServer> = OnceLock::new();
+        SERVER.get_or_init(|| RedisServer::start(&[])).url()
     }
 }
 
@@ -137,7 +156,7 @@ mod servers {
 mod memcached_servers {
     use std::sync::OnceLock;
 
-    use yokedcache::{Memcached, Memory, Tiered};
+    use yokedcache::{Fallback, Memcached, Memory, Tiered};
 
     use crate::conformance::rig::Rig;
     use crate::support::{MemcachedFleet, MemcachedServer};
@@ -149,11 +168,22 @@ mod memcached_servers {
     }
 
     pub fn tiered() -> Rig {
+        let far = Memcached::open(server_for_wrappers()).unwrap();
+        Rig::on_server(Tiered::new(memory(), far).unwrap()).tiered()
+    }
+
+    pub fn fallback() -> Rig {
+        let primary = Memcached::open(server_for_wrappers()).unwrap();
+        Rig::on_server(Fallback::builder(primary, memory()).build().unwrap())
+    }
+
+    fn memory() -> Memory {
+        Memory::builder().max_size(100_000).build().unwrap()
+    }
+
+    fn server_for_wrappers() -> &'static str {
         static SERVER: OnceLock<MemcachedServer> = OnceLock::new();
-        let server = SERVER.get_or_init(|| MemcachedServer::start(&[]));
-        let near = Memory::builder().max_size(100_000).build().unwrap();
-        let far = Memcached::open(server.url()).unwrap();
-        Rig::on_server(Tiered::new(near, far).unwrap()).tiered()
+        SERVER.get_or_init(|| MemcachedServer::start(&[])).url()
     }
 
     pub fn one_binary() -> Rig {
@@ -483,10 +513,16 @@ suite!(redis_cluster, crate::servers::cluster());
 suite!(tiered_over_redis, crate::servers::tiered());
 #[cfg(feature = "redis")]
 suite!(tiered_over_a_redis_cluster, crate::servers::tiered_over_cluster());
+#[cfg(feature = "redis")]
+suite!(fallback_over_redis, crate::servers::fallback());
+#[cfg(feature = "redis")]
+suite!(switch_over_fallback_over_tiers_over_redis, crate::servers::nested());
 #[cfg(feature = "memcached")]
 suite!(memcached_one_server, crate::memcached_servers::one());
 #[cfg(feature = "memcached")]
 suite!(tiered_over_memcached, crate::memcached_servers::tiered());
+#[cfg(feature = "memcached")]
+suite!(fallback_over_memcached, crate::memcached_servers::fallback());
 #[cfg(feature = "memcached")]
 suite!(memcached_four_weighted_servers, crate::memcached_servers::fleet());
 #[cfg(feature = "memcached")]
