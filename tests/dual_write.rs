@@ -118,6 +118,7 @@ fn conditions_are_decided_by_what_either_side_has() {
     }
     site.both.set_mode(DualMode::ReadNew).unwrap();
     assert!(!site.cache.add("a", &2u64).unwrap());
+    assert_eq!(site.old().get::<u64>("a").unwrap(), Some(1), "what is refused costs nothing");
     assert!(site.cache.replace("b", &2u64).unwrap());
     assert_eq!(site.cache.increment("c", 1).unwrap(), 2);
     assert!(site.cache.expire("d", Duration::from_secs(9)).unwrap());
@@ -141,6 +142,25 @@ fn divergence_is_counted_by_kind() {
     let counted = site.both.divergence();
     let Divergence { same, missing_in_new, missing_in_old, different, .. } = counted;
     assert_eq!((same, missing_in_new, missing_in_old, different), (2, 1, 1, 1));
+}
+
+#[test]
+fn a_write_under_way_is_no_difference() {
+    let site = Site::new(COMPARE);
+    let put = site.new.stop(At::BeforePut);
+    thread::scope(|scope| {
+        let set = scope.spawn(|| site.cache.set("k", &1u64).unwrap());
+        put.wait();
+        let seen = site.new.stop(At::AfterRead);
+        let read = scope.spawn(|| site.cache.get::<u64>("k").unwrap());
+        seen.wait();
+        put.open();
+        set.join().unwrap();
+        seen.open();
+        assert_eq!(read.join().unwrap(), Some(1));
+    });
+    let Divergence { same, missing_in_new, .. } = site.both.divergence();
+    assert_eq!((same, missing_in_new), (1, 0));
 }
 
 #[test]
@@ -204,6 +224,26 @@ fn a_copy_that_a_removal_overtakes_is_not_kept() {
         fill.wait();
         removal.open();
         assert!(delete.join().unwrap());
+        fill.open();
+        read.join().unwrap();
+    });
+    assert_eq!(site.cache.get::<u64>("k").unwrap(), None);
+    assert_eq!(site.sides(), (None, None));
+}
+
+#[test]
+fn a_copy_that_an_invalidation_overtakes_is_not_kept() {
+    let site = Site::new(DualMode::ReadNew);
+    site.old().set("k", &1u64).unwrap();
+    let passed = site.new.stop(At::AfterInvalidate);
+    let fill = site.new.stop(At::BeforePut);
+    thread::scope(|scope| {
+        let invalidation = scope.spawn(|| site.cache.invalidate_pattern("*").unwrap());
+        passed.wait();
+        let read = scope.spawn(|| site.cache.get::<u64>("k").unwrap());
+        fill.wait();
+        passed.open();
+        invalidation.join().unwrap();
         fill.open();
         read.join().unwrap();
     });
@@ -307,6 +347,36 @@ fn writers_that_cross_leave_the_later_value_or_none_at_the_follower() {
         let (old, new) = site.sides();
         assert!(old.is_none_or(|it| it == 2) && new.is_none_or(|it| it == 2), "{mode:?}");
     }
+}
+
+#[test]
+fn a_writer_that_comes_late_to_the_leader_leaves_no_other_value_at_the_follower() {
+    for mode in TWO_SIDED {
+        let site = Site::new(mode);
+        let leader = if mode == DualMode::ReadNew { &site.new } else { &site.old };
+        let late = leader.stop(At::BeforePut);
+        thread::scope(|scope| {
+            let one = scope.spawn(|| site.cache.set("k", &1u64).unwrap());
+            late.wait();
+            assert!(site.cache.set("k", &2u64).unwrap());
+            late.open();
+            assert!(one.join().unwrap());
+        });
+        assert_eq!(site.cache.get::<u64>("k").unwrap(), Some(1));
+        let (old, new) = site.sides();
+        assert!(old.is_none_or(|it| it == 1) && new.is_none_or(|it| it == 1), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_new_side_answers_without_the_old_one() {
+    let site = Site::new(DualMode::ReadNew);
+    site.cache.set("k", &1u64).unwrap();
+    site.old.fail(true);
+    assert_eq!(site.cache.get::<u64>("k").unwrap(), Some(1));
+    assert_eq!(site.cache.get::<u64>("absent").unwrap(), None);
+    let refused = site.cache.add("other", &1u64).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable, "the old side may have it");
 }
 
 #[test]

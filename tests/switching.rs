@@ -145,6 +145,29 @@ fn what_is_written_or_removed_meanwhile_overtakes_the_copy() {
     }
 }
 
+#[test]
+fn what_is_under_way_on_both_is_waited_for_at_the_end() {
+    let old = Gated::new();
+    let switch = Switch::new(old.clone());
+    let cache = over(switch.clone());
+    let scan = old.stop(At::BeforeScan);
+    thread::scope(|scope| {
+        let switching = scope.spawn(|| switch.switch_to_warm(memory(), LONG).unwrap());
+        scan.wait();
+        let added = old.stop(At::AfterAdd);
+        let first = scope.spawn(|| cache.increment("n", 1).unwrap());
+        added.wait();
+        scan.open();
+        thread::sleep(SHORT);
+        let second = scope.spawn(|| cache.increment("n", 1).unwrap());
+        thread::sleep(SHORT);
+        added.open();
+        switching.join().unwrap();
+        assert_eq!((first.join().unwrap(), second.join().unwrap()), (1, 2));
+    });
+    assert_eq!(cache.increment("n", 1).unwrap(), 3);
+}
+
 /// How many plain switches there were; odd while there is one.
 static PLAIN: AtomicU64 = AtomicU64::new(0);
 

@@ -22,6 +22,8 @@ pub const SHORT: Duration = Duration::from_millis(50);
 pub enum At {
     BeforePut,
     AfterPut,
+    AfterAdd,
+    AfterRead,
     BeforeRemove,
     AfterRemove,
     AfterInvalidate,
@@ -110,12 +112,15 @@ impl Backend for Gated {
 
     fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
         self.check()?;
-        self.0.memory.read(call, keys, want, out)
+        self.0.memory.read(call, keys, want, out)?;
+        self.pass(At::AfterRead);
+        Ok(())
     }
 
     fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
         self.check()?;
         let puts = writes.iter().any(|write| matches!(write.change, Change::Put(..)));
+        let adds = writes.iter().any(|write| matches!(write.change, Change::Add { .. }));
         let removes = writes.iter().any(|write| matches!(write.change, Change::Remove));
         if puts {
             self.pass(At::BeforePut);
@@ -127,6 +132,9 @@ impl Backend for Gated {
         self.0.memory.write(call, writes, out)?;
         if puts {
             self.pass(At::AfterPut);
+        }
+        if adds {
+            self.pass(At::AfterAdd);
         }
         if removes {
             self.pass(At::AfterRemove);
