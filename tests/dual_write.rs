@@ -457,7 +457,7 @@ fn under_load(modes: &[DualMode], rounds: usize, keeps: bool) {
                     round += 1;
                     own_key(&cache, &format!("own-{thread}-{}", round % 3), round, keeps);
                     let (at, key) = ((round % 2) as usize, format!("shared-{}", round % 2));
-                    if (thread + round / 2) % 2 == 0 {
+                    if (thread + round / 2).is_multiple_of(2) {
                         told[at].write(|number| assert!(cache.set(&key, &number).unwrap()));
                     }
                     told[at].read(|| cache.get::<u64>(&key).unwrap());

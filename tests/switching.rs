@@ -225,7 +225,7 @@ impl Own {
 
     fn check(&self, cache: &Cache) {
         let read = cache.get::<u64>(&self.key).unwrap();
-        let kept = self.plain % 2 == 0 && PLAIN.load(Ordering::SeqCst) == self.plain;
+        let kept = self.plain.is_multiple_of(2) && PLAIN.load(Ordering::SeqCst) == self.plain;
         let right = read == self.value || (!kept && read.is_none());
         assert!(right, "{}: {read:?}, not {:?}", self.key, self.value);
     }

@@ -90,8 +90,9 @@ impl Switch {
         Ok(())
     }
 
-    /// Replaces the backend by another that has its entries by then: those that are live, with what is
-    /// left of their time, their tags, schema and cost. Returns how many were copied.
+    /// Replaces the backend by another that has its entries by then, with what is left of their time,
+    /// their tags, schema and cost. Returns how many were copied. Stale ones are left behind: no
+    /// backend lists them.
     ///
     /// The new one is cleared first. While entries are copied the one before answers, and both are
     /// written ([`DualWrite`]); a copy is a load on the new one, so that whatever is written or

@@ -20,7 +20,8 @@
 //! after a write that the leader did, a removal that fails makes the write fail: the follower may be
 //! left with the older value.
 //!
-//! Counters and new ends are decided by the leader alone: the follower's copy is removed.
+//! Counters and new ends are decided by the leader alone: the follower's copy is removed. Where the
+//! leader is not filled from the follower, what was removed there is copied again at once.
 //!
 //! # Invalidations
 //!
@@ -149,10 +150,10 @@ impl<'t, 'a> Turn<'t, 'a> {
 
     /// What the follower is told before the leader: who is about to write, and what goes.
     fn prepare(&mut self) {
-        if self.both.follower().about().can.leases {
+        let leases = self.both.follower().about().can.leases;
+        if leases {
             self.acquire();
         }
-        let leases = self.both.follower().about().can.leases;
         let goes = |(at, part): (usize, &Part)| match part {
             Part::Put(..) => (!leases).then_some(at),
             Part::Remove => (!self.both.new_leads).then_some(at),
