@@ -1,4 +1,5 @@
-//! What wrappers cost: a hit of a near tier, and how soon it hears of what others change.
+//! What wrappers cost: a hit of a near tier, and how soon it hears of what others change; a fallback
+//! whose primary serves, and one whose primary is down; a switch, a route, a migration.
 //!
 //! `cargo bench --bench wrappers --all-features` prints thousands of operations a second, all
 //! threads together, beside the bare backends in the same run. `YC_BENCH_QUICK=1` is a short form
@@ -15,15 +16,20 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rounds::{Contender, KEYS, Plan, Row, VALUE_BYTES, row};
-use support::RedisServer;
+use support::{RedisServer, free_port};
 use yokedcache::backend::Backend;
-use yokedcache::{Cache, Lookup, Memory, Redis, Tiered};
+use yokedcache::{Cache, Fallback, Lookup, Memory, Redis, Route, Switch, Tiered};
 
-const ROWS: [Row<Arena>; 4] = [
+const ROWS: [Row<Arena>; 9] = [
     row("near hit", 1, Arena::near_hits),
     row("near hit", 8, Arena::near_hits),
     row("near hits, 100 keys", 1, Arena::near_batches),
     row("miss of both tiers", 1, Arena::misses),
+    row("fallback, closed", 1, Arena::closed),
+    row("fallback, open", 1, Arena::open),
+    row("fallback, open: set", 1, Arena::open_sets),
+    row("switch", 1, Arena::switches),
+    row("route of three", 1, Arena::routes),
 ];
 
 struct Arena {
@@ -31,6 +37,10 @@ struct Arena {
     memory: Cache,
     redis: Cache,
     tiered: Cache,
+    closed: Cache,
+    open: Cache,
+    switch: Cache,
+    route: Cache,
     keys: Vec<String>,
 }
 
@@ -47,6 +57,16 @@ fn tiered(server: &RedisServer) -> Cache {
     cache(Tiered::new(memory(), far).expect("valid settings"))
 }
 
+/// A fallback whose primary is away: a delete that fails twice opens it.
+fn open() -> Cache {
+    let nobody = format!("redis://127.0.0.1:{}", free_port());
+    let primary = Redis::open(&nobody).expect("a valid address");
+    let fallback = Fallback::builder(primary, memory()).secondary_ttl(Duration::from_secs(3600));
+    let cache = cache(fallback.build().expect("valid settings"));
+    cache.delete("k").expect("noted");
+    cache
+}
+
 fn tier(cache: &Cache, key: &str) -> Option<u8> {
     match cache.lookup::<String>(key) {
         Ok(Lookup::Hit(hit)) => Some(hit.tier),
@@ -61,11 +81,18 @@ impl Arena {
         let keys: Vec<_> = (0..KEYS).map(|number| format!("user:profile:{number:08}")).collect();
         let (memory, tiered) = (cache(memory()), tiered(&server));
         let text = "v".repeat(VALUE_BYTES);
-        for cache in [&memory, &redis] {
+        let closed =
+            cache(Fallback::builder(self::memory(), self::memory()).build().expect("valid"));
+        let switch = cache(Switch::new(self::memory()));
+        let route = Route::builder(self::memory());
+        let route = route.route("session", self::memory()).route("user", self::memory());
+        let route = cache(route.build().expect("valid routes"));
+        let open = open();
+        for cache in [&redis, &closed, &open, &switch, &route] {
             let all = keys.iter().map(|key| (key, &text));
             assert!(cache.set_many(all).expect("valid keys").is_empty());
         }
-        let arena = Self { memory, redis, tiered, keys, server };
+        let arena = Self { memory, redis, tiered, closed, open, switch, route, keys, server };
         arena.warm();
         arena
     }
@@ -76,6 +103,9 @@ impl Arena {
             while tier(&self.tiered, key) != Some(0) {
                 black_box(self.tiered.get::<String>(key).expect("an answer"));
             }
+            // Laid down among the same allocations: values apart are slower to read.
+            let text = self.redis.get::<String>(key).expect("an answer").expect("a value");
+            self.memory.set(key, &text).expect("a valid key");
         }
     }
 
@@ -119,6 +149,33 @@ impl Arena {
             })
         };
         vec![misses("tiered", &self.tiered), misses("redis", &self.redis)]
+    }
+
+    fn closed(&self) -> Vec<Contender<'_>> {
+        vec![self.gets("closed", &self.closed), self.gets("bare memory", &self.memory)]
+    }
+
+    fn open(&self) -> Vec<Contender<'_>> {
+        vec![self.gets("open", &self.open), self.gets("bare memory", &self.memory)]
+    }
+
+    fn open_sets(&self) -> Vec<Contender<'_>> {
+        let text = "v".repeat(VALUE_BYTES);
+        let sets = |name, cache: &'_ Cache| {
+            let (cache, text) = (cache.clone(), text.clone());
+            Contender::new(name, move |turn| {
+                assert!(cache.set(&self.keys[turn % KEYS], &text).expect("an answer"));
+            })
+        };
+        vec![sets("open", &self.open), sets("bare memory", &self.memory)]
+    }
+
+    fn switches(&self) -> Vec<Contender<'_>> {
+        vec![self.gets("switch", &self.switch), self.gets("bare memory", &self.memory)]
+    }
+
+    fn routes(&self) -> Vec<Contender<'_>> {
+        vec![self.gets("route", &self.route), self.gets("bare memory", &self.memory)]
     }
 
     /// How long after another client's write was answered the near tier may still serve the older
