@@ -7,6 +7,7 @@
 mod conformance {
     pub mod atomics;
     pub mod batches;
+    pub mod fallbacks;
     pub mod freshness;
     pub mod gate;
     pub mod input;
@@ -499,6 +500,8 @@ suite!(
 suite!(custom_backend, crate::Rig::on_real_time(crate::custom::Sorted::new()));
 suite!(route_over_memory, crate::wrappers::route(':'));
 suite!(route_over_memory_by_number, crate::wrappers::route('1'));
+suite!(fallback_over_memory, crate::conformance::fallbacks::closed());
+suite!(fallback_while_open, crate::conformance::fallbacks::open());
 #[cfg(feature = "redis")]
 suite!(redis_standalone, crate::servers::standalone());
 #[cfg(feature = "redis")]

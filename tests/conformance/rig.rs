@@ -15,6 +15,8 @@ pub struct Rig {
     prefix: Option<String>,
     /// Where the first read of an entry is answered from.
     tier: u8,
+    /// What is invalidated is still to be told to a backend that cannot be reached.
+    defers: bool,
 }
 
 impl Rig {
@@ -22,7 +24,7 @@ impl Rig {
     pub fn memory(max_size: usize) -> Self {
         let clock = ManualClock::new();
         let memory = Memory::builder().max_size(max_size).clock(&clock).build().unwrap();
-        Self { backend: Arc::new(memory), clock: Some(clock), prefix: None, tier: 0 }
+        Self { backend: Arc::new(memory), clock: Some(clock), prefix: None, tier: 0, defers: false }
     }
 
     /// What is made of memories on one manual clock.
@@ -31,13 +33,19 @@ impl Rig {
         let clock = ManualClock::new();
         let memory = || Memory::builder().max_size(100_000).clock(&clock).build().unwrap();
         let backend = Arc::new(wrap(&memory));
-        Self { backend, clock: Some(clock), prefix: None, tier: 0 }
+        Self { backend, clock: Some(clock), prefix: None, tier: 0, defers: false }
+    }
+
+    /// The same, where invalidations are noted for a backend that cannot be reached.
+    #[allow(dead_code)]
+    pub fn deferring(self) -> Self {
+        Self { defers: true, ..self }
     }
 
     /// A backend that lives by the system's time.
     #[allow(dead_code)]
     pub fn on_real_time(backend: impl Backend) -> Self {
-        Self { backend: Arc::new(backend), clock: None, prefix: None, tier: 0 }
+        Self { backend: Arc::new(backend), clock: None, prefix: None, tier: 0, defers: false }
     }
 
     /// A backend on a server that other cases use, too.
@@ -84,6 +92,11 @@ impl Rig {
 
     pub fn can(&self) -> Can {
         self.backend.about().can
+    }
+
+    /// Whether invalidations say that they are pending.
+    pub fn defers(&self) -> bool {
+        self.defers
     }
 
     /// Lets time pass.

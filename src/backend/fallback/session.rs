@@ -204,3 +204,63 @@ impl Inside {
         self.names.iter().map(|(full, space)| Name::new(full, *space)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn session(roots: &[&str], cap: Duration) -> Session {
+        let roots = roots.iter().map(|root| Box::from(*root)).collect();
+        let memory = crate::backend::memory::Memory::builder().build().unwrap();
+        Session::begin(Arc::new(memory), roots, cap)
+    }
+
+    #[test]
+    fn names_stay_below_the_prefix_of_their_cache() {
+        let session = session(&["eu:", "shop:"], Duration::MAX);
+        let names = [Name::new("shop:a:k", 7), Name::new("shopping:k", 0)];
+        let inside = Inside::new(&session, &names);
+        let mark = &session.mark;
+        let [below, beside] = inside.get()[..] else { panic!() };
+        assert_eq!(below.as_str(), format!("shop:{mark}shop:a:k"));
+        assert_eq!((below.space(), below.rest()), (&*format!("shop:{mark}shop:a:"), "k"));
+        assert_eq!(beside.as_str(), format!("{mark}shopping:k"));
+    }
+
+    #[test]
+    fn no_two_outages_have_the_same_names() {
+        let [one, other] = [(); 2].map(|()| session(&[""], Duration::MAX));
+        assert_ne!(one.inside("k"), other.inside("k"));
+        assert_eq!(other.outside(&one.inside("k")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn names_come_back_and_differ_inside_if_they_differ(
+            a in "(shop:|eu:|~)?[a-c:~]{0,4}",
+            b in "(shop:|eu:|~)?[a-c:~]{0,4}",
+            roots in prop::sample::select(vec![&[""][..], &["shop:"], &["eu:", "shop:"]]),
+        ) {
+            let session = session(roots, Duration::MAX);
+            let [inside_a, inside_b] = [&a, &b].map(|name| session.inside(name));
+            prop_assert_eq!(session.outside(&inside_a), Some(&*a));
+            prop_assert_eq!(inside_a == inside_b, a == b);
+        }
+
+        #[test]
+        fn a_life_ends_within_the_cap(
+            ends in prop::collection::vec(prop::option::of(0..100u64), 3),
+            cap in 1..100u64,
+        ) {
+            let cap = Duration::from_secs(cap);
+            let [soft, hard, idle] = [0, 1, 2].map(|end| ends[end].map(Duration::from_secs));
+            let life = Life { age: None, soft, hard, idle };
+            let capped = session(&[""], cap).capped(life);
+            prop_assert_eq!(capped.hard, Some(hard.map_or(cap, |hard| hard.min(cap))));
+            prop_assert_eq!(capped.soft, soft.map(|soft| soft.min(cap)));
+            prop_assert_eq!(capped.idle, idle.map(|idle| idle.min(cap)));
+            prop_assert_eq!(session(&[""], Duration::MAX).capped(life), life);
+        }
+    }
+}
