@@ -140,14 +140,14 @@ impl Journal {
     pub(super) fn append(&mut self, item: Item) -> Append {
         let is_known =
             self.todo.contains(&item) || self.cleared.iter().any(|prefix| item.is_within(prefix));
-        match is_known {
-            true => Append::Known,
-            false if self.len() >= self.limit => Append::Full,
-            false => {
-                self.todo.insert(item);
-                Append::New
-            }
+        if is_known {
+            return Append::Known;
         }
+        if self.len() >= self.limit {
+            return Append::Full;
+        }
+        self.todo.insert(item);
+        Append::New
     }
 
     /// Notes an item for which there is no room.
@@ -161,7 +161,7 @@ impl Journal {
         self.todo.retain(|item| !prefixes.iter().any(|prefix| item.is_within(prefix)));
         let clears = prefixes.iter().map(|prefix| Item::Keys(Parts::prefix(prefix)));
         let clears: Vec<Item> = clears.collect();
-        self.to_front(clears.clone());
+        self.put_first(clears.clone());
         self.cleared = prefixes.to_vec();
         clears
     }
@@ -190,10 +190,10 @@ impl Journal {
     /// What was taken is not carried out, or not all of it: it comes first again.
     pub(super) fn put_back(&mut self) {
         let flying = std::mem::take(&mut self.flying);
-        self.to_front(flying);
+        self.put_first(flying);
     }
 
-    fn to_front(&mut self, items: Vec<Item>) {
+    fn put_first(&mut self, items: Vec<Item>) {
         for item in items.into_iter().rev() {
             self.todo.insert(item.clone());
             self.todo.to_front(&item);

@@ -83,10 +83,10 @@ impl Session {
         let names = Inside::new(self, keys);
         self.secondary.read(call, &names.get(), &want, out)?;
         for found in out {
-            if let Read::Hit(Found { entry, .. }) = found {
-                if !entry.tags.is_empty() {
-                    entry.tags = self.outside_tags(&entry.tags);
-                }
+            if let Read::Hit(Found { entry, .. }) = found
+                && !entry.tags.is_empty()
+            {
+                entry.tags = self.outside_tags(&entry.tags);
             }
         }
         Ok(())

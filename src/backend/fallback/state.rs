@@ -90,7 +90,7 @@ impl Shared {
     /// Whether the primary serves. One atomic load.
     #[inline]
     pub(super) fn is_closed(&self) -> bool {
-        self.epoch.load(Ordering::Acquire) % 2 == 0
+        self.epoch.load(Ordering::Acquire).is_multiple_of(2)
     }
 
     /// Who stands in for the primary, if it does not serve.
