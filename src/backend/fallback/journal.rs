@@ -312,7 +312,7 @@ mod tests {
     }
 
     fn item(number: u8) -> Item {
-        if number % 2 == 0 { key(&number.to_string()) } else { tag(&number.to_string()) }
+        if number.is_multiple_of(2) { key(&number.to_string()) } else { tag(&number.to_string()) }
     }
 
     proptest! {
