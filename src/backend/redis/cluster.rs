@@ -112,6 +112,11 @@ impl Cluster {
         owners.is_some_and(|owners| Arc::ptr_eq(&owners.master, server))
     }
 
+    /// Whether any slot lives on this server, as far as we know.
+    pub(super) fn serves(&self, server: &Arc<Server>) -> bool {
+        self.map().has_slots(server.endpoint())
+    }
+
     /// How often a server answered for a slot that is not its own yet; counted before it does.
     pub(super) fn detours(&self) -> u64 {
         self.detours.load(Ordering::Acquire)

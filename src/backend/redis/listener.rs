@@ -386,6 +386,10 @@ impl Post<'_> {
         if self.alone {
             return Some(first);
         }
+        // One that only takes its first slots over: no name would be found.
+        if !topology.serves(self.master) {
+            return None;
+        }
         let spaces = to.spaces.iter().filter(|space| {
             let slot = |salt| slot::of(name(space, salt).as_bytes());
             // Braces in a prefix put all its names into one slot.

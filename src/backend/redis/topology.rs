@@ -267,6 +267,14 @@ impl Topology {
         }
     }
 
+    /// Whether any slot lives on this server, as far as we know.
+    pub(super) fn serves(&self, server: &Arc<Server>) -> bool {
+        match self {
+            Self::One(_) | Self::Sentinel(_) => true,
+            Self::Cluster(cluster) => cluster.serves(server),
+        }
+    }
+
     /// A server does not behave as a master: those who know are asked.
     pub(super) fn doubt(&self, server: &Arc<Server>, until: Instant) {
         match self {
