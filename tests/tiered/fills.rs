@@ -7,9 +7,15 @@ use yokedcache::backend::Heard;
 use crate::far::Site;
 
 /// An old value is read, something happens, the value comes: it is not served any more.
-fn overtaken(happens: impl FnOnce(&Site)) {
+fn overtaken(happens: impl Fn(&Site)) {
+    overtakes(true, &happens);
+    overtakes(false, &happens);
+}
+
+fn overtakes(tagged: bool, happens: impl Fn(&Site)) {
     let site = Site::new();
-    site.cache.entry("k").tag("t").set("old").unwrap();
+    let tags: &[&str] = if tagged { &["t"] } else { &[] };
+    site.cache.entry("k").tags(tags).set("old").unwrap();
     assert_eq!(site.meanwhile("k", || happens(&site)).as_deref(), Some("old"), "it read before");
     let truth = site.other.get::<String>("k").unwrap();
     assert_eq!(site.get("k"), truth);
@@ -53,14 +59,14 @@ fn an_own_batch() {
 
 #[test]
 fn an_own_invalidation_of_a_tag() {
-    overtaken(|site| {
+    overtakes(true, |site| {
         site.cache.invalidate_tags(["t"]).unwrap();
     });
 }
 
 #[test]
 fn an_own_invalidation_of_all_of_some_tags() {
-    overtaken(|site| {
+    overtakes(true, |site| {
         site.cache.invalidate_tags_all(["t"]).unwrap();
     });
 }
@@ -98,7 +104,7 @@ fn a_change_by_others_that_is_heard_of() {
 
 #[test]
 fn a_tag_invalidated_by_others_that_is_heard_of() {
-    overtaken(|site| {
+    overtakes(true, |site| {
         site.other.invalidate_tags(["t"]).unwrap();
         site.far.tell(Heard::Tag("p:t"));
     });

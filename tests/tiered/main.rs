@@ -17,6 +17,8 @@ mod outages;
 #[cfg(feature = "redis")]
 mod server;
 #[cfg(feature = "redis")]
+mod signs;
+#[cfg(feature = "redis")]
 mod strict;
 #[cfg(feature = "redis")]
 mod topologies;

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use yokedcache::backend::Heard;
-use yokedcache::{Cache, Error, ErrorKind, Tiered};
+use yokedcache::backend::{Call, Heard};
+use yokedcache::{Backend, Cache, Error, ErrorKind, Tiered};
 
 use crate::far::{LONG, Site, memory};
 
@@ -86,6 +86,17 @@ fn an_answer_that_was_long_under_way_stays_near_for_less() {
     });
     assert_eq!(changed.as_deref(), Some("old"));
     assert_eq!(site.get("k").as_deref(), Some("new"));
+}
+
+#[test]
+fn without_hearing_it_is_empty() {
+    let site = Site::new();
+    site.cache.set("k", "v").unwrap();
+    site.get("k");
+    let near = || site.tiers.stats(Call::Unlimited).children[0].1.entries;
+    assert_eq!(near(), Some(1));
+    site.far.lose();
+    assert_eq!(near(), Some(0));
 }
 
 #[test]
