@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::server::{Process, wait_gone};
-use crate::support::{RedisCluster, RedisSentinels, wait_until};
+use crate::support::{RedisCluster, RedisSentinels, RedisServer, wait_until};
 
 const BOUND: Duration = Duration::from_millis(500);
 
@@ -104,4 +104,42 @@ fn a_replica_that_takes_over() {
     }
     here.wait_on();
     hear_of_each_other(&here, &there);
+}
+
+/// A server without slots joins and is given its first: nobody listens to it yet.
+#[test]
+fn a_master_that_is_new() {
+    let cluster = RedisCluster::start();
+    let (here, there) = (process(&cluster.url()), process(&cluster.url()));
+    let key = "{s}0";
+    here.cache.set(key, "old").unwrap();
+    here.warm(key);
+    let slot = cluster.slot_of("p:{s}");
+    let new = cluster.replica(slot);
+    let node = &cluster.nodes()[new];
+    node.command(&["CLUSTER", "RESET", "SOFT"]).expect_ok();
+    let bus = node.command(&["CONFIG", "GET", "cluster-port"]);
+    let (port, bus) = (node.port().to_string(), bus.array()[1].as_str());
+    let meet = ["CLUSTER", "MEET", "127.0.0.1", &port, bus];
+    cluster.nodes()[cluster.owner(slot)].command(&meet).expect_ok();
+    wait_until("all know it as a master", || {
+        let knows = |node: &RedisServer| {
+            let nodes = node.command(&["CLUSTER", "NODES"]);
+            let is_new = |line: &&str| line.contains(&format!(":{port}@"));
+            let line = nodes.as_str().lines().find(is_new);
+            line.is_some_and(|line| line.contains("master") && !line.contains("handshake"))
+        };
+        cluster.nodes().iter().all(knows)
+    });
+    cluster.wait_ok();
+    cluster.migrate(slot, new);
+    assert!(there.cache.delete(key).unwrap());
+    wait_gone(&here, key, "old");
+    for n in 0..10 {
+        let key = format!("{{s}}{n}");
+        wait_until("it can be written", || there.cache.entry(&key).strict().set("old").is_ok());
+        here.warm(&key);
+        assert!(there.cache.entry(&key).strict().delete().unwrap());
+        wait_gone(&here, &key, "old");
+    }
 }

@@ -133,3 +133,18 @@ fn settings_out_of_range_are_refused() {
     }
     builder().bound(ms(10)).near_ttl(ms(1)).build().unwrap();
 }
+
+/// Its life, too, is told as of then.
+#[test]
+fn an_answer_that_was_long_under_way_ends_no_later() {
+    let site = Site::new();
+    let life = Duration::from_millis(800);
+    site.cache.entry("k").ttl(life).set("v").unwrap();
+    let written = Instant::now();
+    assert!(site.meanwhile("k", || thread::sleep(life / 2)).is_some());
+    let reads = site.reads();
+    assert!(site.get("k").is_some());
+    assert_eq!(site.reads(), reads, "it is near");
+    thread::sleep((written + life).saturating_duration_since(Instant::now()));
+    assert_eq!(site.get("k"), None);
+}
