@@ -36,6 +36,10 @@ use crate::pattern::Pattern;
 /// | Redis 6 or later | the server tells (`CLIENT TRACKING`) | until the server's message came; at most [`bound`](TieredBuilder::bound), 500 ms, also where connections hang |
 /// | Memcached, Redis with replica reads, others | not at all | until the entry has been near for [`near_ttl`](TieredBuilder::near_ttl), one second |
 ///
+/// Redis tells a user who may use `CLIENT`, `SET`, and `SUBSCRIBE` on the channel
+/// `__redis__:invalidate`; of others' `SWAPDB` it tells nobody. A server that refuses is one where
+/// changes are not heard of.
+///
 /// What this process itself writes or invalidates it never serves afterwards, whatever the far tier.
 /// Where changes cannot be heard of for a while, the near tier is emptied and not used: all reads go
 /// to the far one, and [`Event::NearOff`](super::Event::NearOff) tells. With
