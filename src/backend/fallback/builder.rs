@@ -80,7 +80,7 @@ impl FallbackBuilder {
     /// How many different deletes, changes and invalidations are noted in an outage. Default 10,000.
     ///
     /// One too many, and the primary's entries of the attached caches are cleared before it serves
-    /// again. An item takes about 100 bytes and its name twice.
+    /// again. An item takes about 100 bytes and its name.
     ///
     /// # Errors
     /// [`build`](Self::build) refuses 0.

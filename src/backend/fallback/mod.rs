@@ -132,7 +132,7 @@ use state::State;
 /// | | closed | open |
 /// |---|---|---|
 /// | read | the primary's, an atomic load or two, and two looks at the clock where there is a deadline | the secondary's, a lock, a string or two for each name |
-/// | write, invalidation | the same, and an allocation | the secondary's, a lock, a note of about 100 bytes and the name twice; with a journal path a write to the file |
+/// | write, invalidation | the same, and an allocation | the secondary's, a lock, a note of about 100 bytes and the name; with a journal path a write to the file |
 /// | a failed delete or invalidation | repeated once, then as in the next column | |
 ///
 /// The way back costs the primary one read, a batch for each 256 keys or tags that were noted, and
