@@ -42,6 +42,12 @@ pub enum Event {
     },
     /// It hears of changes: its near tier is used.
     NearOn,
+    /// The far tier cannot tell it of changes, or will not: its near tier keeps entries for a short
+    /// time only.
+    NearCapped {
+        /// Why.
+        error: Error,
+    },
     /// A [`Switch`](crate::Switch) has another backend.
     Switched {
         /// The name of the one before.
@@ -67,6 +73,9 @@ impl fmt::Display for Event {
             ),
             Self::NearOff { error } => write!(f, "the near tier is off: {error}"),
             Self::NearOn => write!(f, "the near tier is on"),
+            Self::NearCapped { error } => {
+                write!(f, "the near tier keeps entries for a short time only: {error}")
+            }
             Self::Switched { from, to } => write!(f, "{to} serves in place of {from}"),
         }
     }
@@ -75,9 +84,10 @@ impl fmt::Display for Event {
 impl Event {
     pub(super) fn level(&self) -> log::Level {
         match self {
-            Self::Opened { .. } | Self::JournalOverflowed { .. } | Self::NearOff { .. } => {
-                log::Level::Warn
-            }
+            Self::Opened { .. }
+            | Self::JournalOverflowed { .. }
+            | Self::NearOff { .. }
+            | Self::NearCapped { .. } => log::Level::Warn,
             _ => log::Level::Info,
         }
     }

@@ -33,7 +33,7 @@ fn is_capped(cache: &Cache, change: impl FnOnce()) {
 fn refused(rules: &str) {
     let server = RedisServer::acl("app", "secret", rules);
     let here = Process::start_off(server.url(), |tiers| tiers.near_ttl(CAP));
-    wait_until("it is told", || here.told.all() == ["off"]);
+    wait_until("it is told", || here.told.all() == ["capped"]);
     here.wait_on();
     is_capped(&here.cache, || {
         server.command(&["DEL", "p:k"]);
@@ -56,7 +56,7 @@ fn a_user_who_may_only_read() {
     let rules = "~* &* +@all -@write";
     let server = RedisServer::acl("app", "secret", rules);
     let here = Process::start_off(server.url(), |tiers| tiers.near_ttl(CAP));
-    wait_until("it is told", || here.told.all() == ["off"]);
+    wait_until("it is told", || here.told.all() == ["capped"]);
     here.wait_on();
     assert_eq!(here.cache.backend().about().can.lag, CAP);
 }

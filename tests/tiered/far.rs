@@ -195,6 +195,7 @@ impl Told {
             told.0.lock().unwrap().push(match event {
                 Event::NearOn => "on",
                 Event::NearOff { .. } => "off",
+                Event::NearCapped { .. } => "capped",
                 _ => "else",
             });
         };

@@ -43,17 +43,18 @@ fn a_sign_counts_from_when_it_was_sent() {
 fn each_change_of_use_is_told_once() {
     let site = Site::with_bound(LONG);
     site.far.lose();
-    assert_eq!(site.told.all(), [""; 0], "it was off");
+    site.far.lose();
+    assert_eq!(site.told.all(), ["off"], "it does not come on");
     site.far.begin();
     site.far.tell(Heard::Complete(Instant::now()));
-    assert_eq!(site.told.all(), ["on"]);
+    assert_eq!(site.told.all(), ["off", "on"]);
     site.far.lose();
     site.far.lose();
     assert!(!site.tiers.is_near_on());
-    assert_eq!(site.told.all(), ["on", "off"]);
+    assert_eq!(site.told.all(), ["off", "on", "off"]);
     site.far.begin();
     assert!(site.tiers.is_near_on());
-    assert_eq!(site.told.all(), ["on", "off", "on"]);
+    assert_eq!(site.told.all(), ["off", "on", "off", "on"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The near tier, and whether it may be used.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -23,6 +23,8 @@ pub(super) struct Near {
     /// What the far tier says of lives is true to the moment.
     pub(super) exact: bool,
     pub(super) audience: Audience,
+    /// That it is off was told.
+    told_off: AtomicBool,
     /// Changes of state nobody was told of yet.
     untold: Mutex<Vec<Event>>,
     began: Instant,
@@ -39,6 +41,7 @@ impl Near {
             bound,
             exact,
             audience: Audience::default(),
+            told_off: AtomicBool::new(false),
             untold: Mutex::default(),
             began: Instant::now(),
             until: AtomicU64::new(0),
@@ -100,9 +103,10 @@ impl Near {
     }
 
     fn lost(&self, error: Error) {
-        let was_on = self.until.swap(0, Ordering::AcqRel) != 0;
+        self.until.store(0, Ordering::Release);
         self.forget_all();
-        if was_on {
+        // Also if it never was on: somebody waits for that.
+        if !self.told_off.swap(true, Ordering::AcqRel) {
             self.untold.lock().push(Event::NearOff { error });
         }
     }
@@ -111,6 +115,7 @@ impl Near {
         let until = self.nanos(at + self.bound);
         let before = self.until.swap(until, Ordering::AcqRel);
         if before == 0 {
+            self.told_off.store(false, Ordering::Release);
             self.untold.lock().push(Event::NearOn);
         }
     }
@@ -125,7 +130,7 @@ impl Ear for Near {
             Heard::Complete(at) => self.complete(at),
             Heard::Lost(error) => self.lost(error),
             Heard::Unable(error) => {
-                self.untold.lock().push(Event::NearOff { error });
+                self.untold.lock().push(Event::NearCapped { error });
                 self.cap();
             }
         }
