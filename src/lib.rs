@@ -27,6 +27,10 @@
 //! [`Memory`] keeps entries in this process, `Redis` on a server, behind sentinels or in a cluster,
 //! `Memcached` on one server or many. A backend of your own needs five methods; see [`backend`].
 //!
+//! Wrappers are backends around others: [`Tiered`] keeps a memory in front of a server, [`Fallback`] lets
+//! another backend stand in while one is away, [`Switch`] replaces one while the program runs, [`Route`]
+//! deals keys out, [`DualWrite`] migrates.
+//!
 //! [Choosing a policy](choosing_a_policy) tells how long entries should live and when to refresh them.
 //!
 //! # Features
