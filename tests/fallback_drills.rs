@@ -253,19 +253,23 @@ fn a_primary_that_is_stopped_and_goes_on() {
 /// again, and cleared before anything is read.
 #[test]
 fn a_primary_with_snapshots_behind_the_guard() {
-    let server = RedisServer::start(&[("save", "1 1"), ("appendonly", "no")]);
+    let server = RedisServer::start(&[("save", "3600 1"), ("appendonly", "no")]);
     let url = format!("{}?guard_restarts=drill", server.url());
     let redis = || Redis::builder(&url).timeout(Duration::from_millis(300)).build().unwrap();
     // Who comes first finds a namespace that belongs to nobody yet, and clears it.
     let first = Cache::builder(redis()).key_prefix("drill").strict().build().unwrap();
     wait_until("the namespace is the server's", || first.get::<u64>("k").is_ok());
     let go_away = || {
+        first.set("deleted", &1).unwrap();
+        first.entry("tagged").tag("t").set(&2).unwrap();
         assert!(server.command(&["SAVE"]).is_ok());
-        // What happens from here on is in no snapshot.
-        thread::sleep(Duration::from_millis(300));
+        // What happens from here on is in no snapshot, and nothing of it is noted for later.
+        assert!(first.delete("deleted").unwrap());
+        first.invalidate_tags(["t"]).unwrap();
         server.kill();
     };
     goes_well(drill(redis(), |it| it, go_away, || server.start_again()));
+    assert_eq!(first.get_many::<u64>(["deleted", "tagged"]).unwrap(), [None, None]);
 }
 
 /// More is invalidated than can be noted: all is cleared.
