@@ -3,8 +3,10 @@
 //!
 //! A third party without a near tier, as redis-cli would, deletes and sets, too.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::sleep;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use crate::checker::Lag;
@@ -12,7 +14,9 @@ use crate::history::{Event, History, Place, Reach, Recorder, Span, now};
 use crate::processes::{Kind, alone_there};
 use crate::support::{MemcachedServer, Plan, Proxy, RedisCluster, RedisServer, Resp};
 use crate::worker::Dice;
-use crate::{breaks_it, few, keeps_it_within, many, processes};
+use crate::{breaks_it, few, keeps_it_within, many, processes, within};
+use yokedcache::backend::Backend;
+use yokedcache::{Cache, Fallback, Memory, Redis, Tiered};
 
 /// Of the third party: its number as a process, and as a thread.
 const PLACE: Place = 9;
@@ -134,7 +138,7 @@ fn near_tiers_are_true_within_the_bound_over_a_bad_network() {
     };
     let history = keeps_it_within("near tiers over a bad network", lag(50, false), || {
         processes::play(kind, &proxy.url(), many(), |done| {
-            std::thread::scope(|scope| {
+            thread::scope(|scope| {
                 let trouble = scope.spawn(|| trouble(done));
                 let history = third_party(vec![server.resp()], done);
                 trouble.join().unwrap();
@@ -143,4 +147,63 @@ fn near_tiers_are_true_within_the_bound_over_a_bad_network() {
         })
     });
     at_most_one_in(10, &history);
+}
+
+/// The primary of a fallback is cut off and held again and again: in this process nothing that was
+/// invalidated or overwritten comes back, whoever serves.
+#[test]
+fn a_fallback_forgets_nothing_over_a_bad_network() {
+    outages_of("a fallback over a bad network", Lag::NONE, |redis| Box::new(redis));
+}
+
+#[test]
+fn a_fallback_from_tiers_forgets_nothing_over_a_bad_network() {
+    // While a set is under way one thread may find the new value far and the next the older one near.
+    let lag = Lag { invalidated: 0, overwritten: 500 * MS };
+    outages_of("a fallback from tiers over a bad network", lag, |redis| {
+        Box::new(Tiered::new(Memory::builder().build().unwrap(), redis).unwrap())
+    });
+}
+
+#[track_caller]
+fn outages_of(what: &str, lag: Lag, primary: impl FnOnce(Redis) -> Box<dyn Backend>) {
+    let server = RedisServer::start(&[]);
+    let proxy = Proxy::to(&server.addr());
+    let redis = Redis::builder(&proxy.url()).timeout(Duration::from_millis(100)).build().unwrap();
+    let fallback = Fallback::builder(primary(redis), Memory::builder().build().unwrap())
+        .reset_timeout(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    let outages = Arc::new(AtomicU64::new(0));
+    let counted = outages.clone();
+    let cache = Cache::builder(fallback)
+        .key_prefix("history")
+        .strict()
+        .on_event(move |event| {
+            let closed = matches!(event, yokedcache::Event::Closed { .. });
+            counted.fetch_add(u64::from(closed), Ordering::Relaxed);
+        })
+        .build()
+        .unwrap();
+    let done = AtomicBool::new(false);
+    let trouble = || {
+        let mut dice = Dice::new(5);
+        while !done.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(100 + dice.roll(200)));
+            proxy.set(if dice.roll(2) == 0 { Plan::Hold } else { Plan::Refuse });
+            proxy.drop_connections();
+            sleep(Duration::from_millis(dice.roll(300)));
+            proxy.set(Plan::Pass);
+        }
+    };
+    let history = keeps_it_within(what, lag, || {
+        thread::scope(|scope| {
+            scope.spawn(trouble);
+            let history = within(slice::from_ref(&cache), many());
+            done.store(true, Ordering::Relaxed);
+            history
+        })
+    });
+    at_most_one_in(10, &history);
+    assert!(outages.load(Ordering::Relaxed) > 5, "too few outages: {outages:?}");
 }

@@ -40,8 +40,9 @@ use crate::pattern::Pattern;
 /// `__redis__:invalidate`; of others' `SWAPDB` it tells nobody. A server that refuses is one where
 /// changes are not heard of.
 ///
-/// What this process itself writes or invalidates it never serves afterwards, whatever the far tier.
-/// Where changes cannot be heard of for a while, the near tier is emptied and not used: all reads go
+/// What this process itself replaced or invalidated it never serves once the call has returned,
+/// whatever the far tier. (While a write is under way one thread may find the new value far, and the
+/// next the older one near.) Where changes cannot be heard of for a while, the near tier is emptied and not used: all reads go
 /// to the far one, and [`Event::NearOff`](super::Event::NearOff) tells. With
 /// [`strict`](TieredBuilder::strict) a delete or an invalidation returns when no process can serve the
 /// value any more.
@@ -50,6 +51,9 @@ use crate::pattern::Pattern;
 /// |---|---|
 /// | `get`, `get_many`, `exists`, `lookup`, `get_or_load` of what is near | 0 |
 /// | all others | as many as the far tier takes; the first read after a change 1 |
+///
+/// Listening takes two connections to each master, and a small write to it for each third of the bound,
+/// of which all other processes under the prefix hear: with n of them the servers send n² such messages.
 ///
 /// A sliding read, a stale value and `get_versioned` go to the far tier each time. Own writes take
 /// the entry out of the near tier, too: the next read brings it back.
