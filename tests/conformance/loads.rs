@@ -365,7 +365,7 @@ pub fn waiting_ends_at_the_timeout(rig: &Rig) {
         |cache, loader| cache.get_or_compute("k", loader).unwrap(),
         || {
             let started = Instant::now();
-            let limited = cache.entry("k").timeout(Duration::from_millis(50));
+            let limited = cache.entry("k").timeout(Duration::from_millis(200));
             let error = limited.get_or_compute(|| "own".to_owned()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout);
             assert!(started.elapsed() < Duration::from_secs(5));

@@ -402,7 +402,7 @@ pub fn waiting_for_others_ends_at_the_timeout(rig: &Rig) {
         });
         gate.wait();
         for (cache, own) in caches.iter().zip(["b", "c"]) {
-            let entries = cache.entries(["a", own]).timeout(SHORT);
+            let entries = cache.entries(["a", own]).timeout(4 * SHORT);
             let late = entries.get_or_load_many(|missing| {
                 assert_eq!(missing, [own]);
                 Loads::Ok(each(missing, "own"))

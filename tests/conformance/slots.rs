@@ -111,7 +111,7 @@ pub fn a_slot_waits_for_a_load(rig: &Rig) {
             })
         });
         wait_began.recv_timeout(LONG).unwrap();
-        let late = cache.entry("k").timeout(SHORT).begin::<String>().unwrap_err();
+        let late = cache.entry("k").timeout(4 * SHORT).begin::<String>().unwrap_err();
         assert_eq!(late.kind(), ErrorKind::Timeout);
         let waits = scope.spawn(|| hit(&cache, "k"));
         thread::sleep(SHORT);
