@@ -31,8 +31,12 @@ impl JournalFile {
     /// has a line that cannot be read. A last line without an end is none: whoever wrote it was not
     /// answered.
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<Item>)> {
-        let opened = OpenOptions::new().create(true).read(true).append(true).open(path);
-        let mut file = opened.map_err(|error| unusable(path, error))?;
+        let mut options = OpenOptions::new();
+        options.create(true).read(true).append(true);
+        // Keys are nobody else's business.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path).map_err(|error| unusable(path, error))?;
         if !file.metadata().is_ok_and(|data| data.is_file()) {
             return Err(broken(path, 1, "this is no file"));
         }
