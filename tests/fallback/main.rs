@@ -1,5 +1,6 @@
 //! A backend that stands in for another: what callers see before, in and after an outage.
 
+mod batches;
 mod breaker;
 mod faulty;
 mod journal;

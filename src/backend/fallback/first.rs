@@ -1,5 +1,6 @@
 //! The primary while it serves, and what becomes of a call that it fails.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,6 +75,9 @@ impl Shared {
         let any_lost = late.iter().any(|&at| matches!(again[at], Again::Removal(_)));
         let items = late.iter().map(|&at| Item::removal(&keys[at])).collect();
         let Some(noted) = self.failed(&error, any_lost, items) else { return Ok(()) };
+        if late.is_empty() {
+            return Ok(());
+        }
         let mut second: Vec<Write<'_>> = Vec::with_capacity(late.len());
         for &at in &late {
             let (when, change) = std::mem::replace(&mut again[at], Again::No).write();
@@ -176,15 +180,20 @@ impl Again {
 
 /// The failed writes to be done again. One that a later write to its key has overtaken is not.
 fn to_do_again(keys: &[Name<'_>], again: &[Again], out: &[Wrote]) -> Vec<usize> {
-    let failed = |at: usize| has_fault(&out[at], write_error);
-    let is_overtaken =
-        |at: usize| (at + 1..keys.len()).any(|later| keys[later] == keys[at] && !failed(later));
-    let is_due = |at: &usize| match again[*at] {
-        Again::Removal(_) => failed(*at),
-        Again::Repeat(_) => failed(*at) && !is_overtaken(*at),
-        Again::No => false,
-    };
-    (0..keys.len()).filter(is_due).collect()
+    let (mut due, mut overtaken) = (Vec::new(), HashSet::new());
+    for at in (0..keys.len()).rev() {
+        if !has_fault(&out[at], write_error) {
+            overtaken.insert(keys[at].as_str());
+            continue;
+        }
+        match again[at] {
+            Again::Removal(_) => due.push(at),
+            Again::Repeat(_) if !overtaken.contains(keys[at].as_str()) => due.push(at),
+            Again::Repeat(_) | Again::No => {}
+        }
+    }
+    due.reverse();
+    due
 }
 
 /// The call with its end as an instant: what follows shares it.
