@@ -110,8 +110,14 @@ fn parse(path: &Path, text: &[u8]) -> Result<Vec<Item>> {
     let items = lines.map(|(number, line)| {
         let item: Item =
             serde_json::from_slice(line).map_err(|error| broken(path, number, error))?;
-        if let Item::Keys(parts) = &item {
-            parts.pattern().map_err(|error| broken(path, number, error))?;
+        match &item {
+            Item::Keys(parts) => {
+                parts.pattern().map_err(|error| broken(path, number, error))?;
+            }
+            Item::AllTags(tags) if tags.is_empty() => {
+                return Err(broken(path, number, "all of no tags"));
+            }
+            _ => {}
         }
         Ok(item)
     });
@@ -218,6 +224,7 @@ mod tests {
             (format!("{HEADER}{whole}\n\n"), "line 3"),
             (format!("{HEADER}{{\"rename\":[\"\",\"a\"]}}\n"), "line 2"),
             (format!("{HEADER}{glob}\n"), "line 2"),
+            (format!("{HEADER}{{\"all_tags\":[]}}\n"), "line 2"),
         ];
         for (text, line) in broken {
             let place = Place::holding(&text);
