@@ -1,10 +1,11 @@
 //! When the near tier may be used, and who is told.
 
+use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use yokedcache::backend::{Call, Heard};
-use yokedcache::{Backend, Cache, Error, ErrorKind, Tiered};
+use yokedcache::backend::{About, Call, Heard, Name, Read, Removed, Scope, Want, Write, Wrote};
+use yokedcache::{Backend, Cache, Error, ErrorKind, Memory, Pattern, Result, Tiered};
 
 use crate::far::{LONG, Site, memory};
 
@@ -121,6 +122,43 @@ fn a_strict_write_of_a_value_waits_for_nobody() {
     assert!(cache.set("k", "v").unwrap());
     assert_eq!(cache.delete("k").unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(cache.get::<String>("k").unwrap(), None, "it did its work");
+}
+
+/// Takes its time to walk over its keys.
+#[derive(Debug)]
+struct Slow(Memory);
+
+impl Backend for Slow {
+    fn about(&self) -> About {
+        self.0.about()
+    }
+    fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
+        self.0.read(call, keys, want, out)
+    }
+    fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
+        self.0.write(call, writes, out)
+    }
+    fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
+        thread::sleep(Duration::from_millis(200));
+        self.0.invalidate(call, what)
+    }
+    fn scan(
+        &self,
+        call: Call,
+        what: &Pattern,
+        page: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.0.scan(call, what, page)
+    }
+}
+
+/// A pattern has its time for each page, and the wait comes after the last.
+#[test]
+fn a_strict_pattern_waits_beside_its_pages() {
+    let far = Slow(memory());
+    let tiers = Tiered::builder(memory(), far).near_ttl(Duration::from_millis(300)).strict();
+    let cache = Cache::builder(tiers.build().unwrap()).timeout(Duration::from_millis(400));
+    cache.build().unwrap().invalidate_pattern("*").unwrap();
 }
 
 #[test]

@@ -113,6 +113,9 @@ impl FallbackBuilder {
     /// How long a trial of the primary may take, and each step of telling it what it missed: 256
     /// keys or tags, or a page of a pattern. Default one second.
     ///
+    /// A [strict](crate::TieredBuilder::strict) primary waits within that time until no other process
+    /// serves what it removed: it never serves again if the time is not longer than the wait.
+    ///
     /// # Errors
     /// [`build`](Self::build) refuses zero.
     pub fn trial_timeout(mut self, time: Duration) -> Self {

@@ -310,7 +310,11 @@ impl Backend for Tiered {
     }
 
     fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
-        let call = if self.strict { call.armed() } else { call };
+        let call = match what {
+            Scope::AnyTag(_) if self.strict => call.armed(),
+            // What visits keys has its time for each page of them.
+            _ => call,
+        };
         let removed = self.far.invalidate(call, what);
         self.near.forget_scope(what);
         let removed = removed?;
