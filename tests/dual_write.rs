@@ -210,6 +210,31 @@ fn a_side_that_missed_invalidations_is_cleared() {
     }
 }
 
+/// Nor was it brought into step where both the change and the way back failed.
+#[test]
+fn a_side_that_could_not_be_cleared_is_cleared_by_the_next_change() {
+    let site = Site::new(DualMode::ReadOld);
+    site.cache.set("k", &1).unwrap();
+    site.both.set_mode(DualMode::OldOnly).unwrap();
+    site.cache.delete("k").unwrap();
+    thread::scope(|scope| {
+        site.new.fail(true);
+        let (clears, reads) = (site.new.stop(At::BeforeInvalidate), site.old.stop(At::AfterRead));
+        let changing = scope.spawn(|| site.both.set_mode(DualMode::ReadNew));
+        clears.wait();
+        // Under way for so long that the way back is given up.
+        scope.spawn(|| site.cache.get::<u64>("k").unwrap());
+        reads.wait();
+        clears.open();
+        changing.join().unwrap().unwrap_err();
+        reads.open();
+    });
+    site.new.fail(false);
+    assert_eq!(site.both.mode(), DualMode::OldOnly);
+    site.both.set_mode(DualMode::ReadNew).unwrap();
+    assert_eq!(site.cache.get::<u64>("k").unwrap(), None);
+}
+
 #[test]
 fn a_copy_that_a_removal_overtakes_is_not_kept() {
     let site = Site::new(DualMode::ReadNew);

@@ -26,6 +26,7 @@ pub enum At {
     AfterRead,
     BeforeRemove,
     AfterRemove,
+    BeforeInvalidate,
     AfterInvalidate,
     BeforeScan,
 }
@@ -143,6 +144,7 @@ impl Backend for Gated {
     }
 
     fn invalidate(&self, call: Call, what: &Scope<'_>) -> Result<Removed> {
+        self.pass(At::BeforeInvalidate);
         self.check()?;
         let removed = self.0.memory.invalidate(call, what)?;
         self.pass(At::AfterInvalidate);

@@ -189,7 +189,8 @@ impl DualWrite {
     pub fn set_mode(&self, mode: DualMode) -> Result<()> {
         let _changing = self.0.changing.lock();
         self.check(mode)?;
-        let before = self.0.gate.now();
+        // By its mode: where a change failed half way, both sides may be written, one in vain.
+        let before = self.mode().state();
         let changed = match (before.sides, mode.state().sides) {
             (Sides::Old, Sides::Old) | (Sides::New, Sides::New) | (Sides::Both { .. }, _) => Ok(()),
             (Sides::Old, _) => self.bring_in(&*self.0.new, false),
