@@ -65,7 +65,8 @@ pub enum ErrorKind {
     Full,
     /// Another thread's load of this key failed.
     LoadFailed,
-    /// A loader asked for the key it is loading.
+    /// A loader asked for the key it is loading, or an event handler would change a wrapper that is
+    /// being changed.
     Reentrant,
     /// Anything a backend says that fits nowhere else.
     Backend,

@@ -6,14 +6,17 @@ mod dual_write {
     pub mod told;
 }
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use dual_write::gated::{At, Gated, SHORT};
 use dual_write::told::Told;
+use parking_lot::Mutex;
 use yokedcache::{
-    Backend, Cache, Divergence, DualMode, DualWrite, ErrorKind, ManualClock, Memory, Ttl,
+    Backend, Cache, Divergence, DualMode, DualWrite, ErrorKind, Event, Fallback, ManualClock,
+    Memory, Ttl,
 };
 
 const COMPARE: DualMode = DualMode::Compare { part: 1.0 };
@@ -444,6 +447,26 @@ fn a_change_of_the_mode_waits_for_the_calls_under_way() {
         assert!(!second.join().unwrap(), "a lock that two hold is none");
     });
     assert_eq!(site.cache.get::<i32>("lock").unwrap(), Some(1));
+}
+
+#[test]
+fn a_handler_told_in_the_middle_of_a_change_changes_nothing() {
+    let (new, memory) = (Gated::new(), Memory::builder().build().unwrap());
+    let fallback = Fallback::builder(new.clone(), memory).journal_limit(1).build().unwrap();
+    let both = DualWrite::new(Gated::new(), fallback);
+    let (told, theirs) = (Arc::new(Mutex::new(None)), both.clone());
+    let tell = told.clone();
+    let cache = Cache::builder(both.clone()).on_event(move |event| {
+        if let Event::JournalOverflowed { .. } = event {
+            *tell.lock() = Some(theirs.set_mode(DualMode::OldOnly).unwrap_err().kind());
+        }
+    });
+    let cache = cache.build().unwrap();
+    new.fail(true);
+    cache.delete("k").unwrap();
+    both.set_mode(DualMode::OldOnly).unwrap();
+    both.set_mode(DualMode::ReadOld).unwrap();
+    assert_eq!(*told.lock(), Some(ErrorKind::Reentrant));
 }
 
 /// One thread's own key: what it did is what it reads.

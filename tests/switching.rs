@@ -12,7 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use gated::{At, Gated, LONG, SHORT};
-use yokedcache::{Backend, Cache, ErrorKind, Lookup, ManualClock, Memory, Switch, Ttl};
+use yokedcache::{
+    Backend, Cache, ErrorKind, Event, Fallback, Lookup, ManualClock, Memory, Switch, Ttl,
+};
 
 fn memory() -> Memory {
     Memory::builder().max_size(10_000).build().unwrap()
@@ -75,6 +77,61 @@ fn a_backend_that_fails_while_it_is_warmed_is_dropped() {
     });
     assert!(cache.set("k", &2).unwrap(), "the new one is not asked any more");
     assert_eq!(cache.get::<i32>("k").unwrap(), Some(2));
+}
+
+/// Fails instead of waiting for ever.
+fn in_time(work: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = crossbeam_channel::bounded(1);
+    let working = thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    if is_done.recv_timeout(LONG) != Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+        working.join().unwrap();
+        return;
+    }
+    panic!("it hangs");
+}
+
+#[test]
+fn a_handler_may_switch() {
+    in_time(|| {
+        let switch = Switch::new(memory());
+        let (theirs, told) = (switch.clone(), AtomicU64::new(0));
+        let cache = Cache::builder(switch.clone()).on_event(move |_| {
+            if told.fetch_add(1, Ordering::Relaxed) == 0 {
+                theirs.switch_to(memory()).unwrap();
+                theirs.switch_to_warm(memory(), LONG).unwrap();
+            }
+        });
+        let cache = cache.build().unwrap();
+        switch.switch_to(memory()).unwrap();
+        assert!(cache.set("k", &1).unwrap());
+    });
+}
+
+/// The thread of the one that goes is waited for, and may be about to switch.
+#[test]
+fn a_fallback_may_be_replaced_while_its_handler_switches() {
+    in_time(|| {
+        let primary = Gated::new();
+        let fallback = Fallback::builder(primary.clone(), memory()).build().unwrap();
+        let (switch, (came, come)) = (Switch::new(fallback), crossbeam_channel::unbounded());
+        let theirs = switch.clone();
+        let cache = Cache::builder(switch.clone()).on_event(move |event| {
+            if let Event::Opened { .. } = event {
+                came.send(()).unwrap();
+                thread::sleep(SHORT);
+                theirs.switch_to(memory()).unwrap();
+            }
+        });
+        let cache = cache.build().unwrap();
+        primary.fail(true);
+        cache.delete("k").unwrap();
+        come.recv().unwrap();
+        switch.switch_to(memory()).unwrap();
+        assert!(cache.set("k", &1).unwrap());
+    });
 }
 
 #[test]

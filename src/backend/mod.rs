@@ -96,6 +96,7 @@ use std::sync::Arc;
 
 mod about;
 mod audience;
+mod changing;
 mod dual_write;
 mod entry;
 pub mod envelope;

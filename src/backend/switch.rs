@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use super::audience::Audience;
+use super::changing::Changing;
 use super::dual_write::DualWrite;
 use super::dual_write::copying::copy_surely;
 use super::{
@@ -41,8 +42,7 @@ pub struct Switch(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     current: RwLock<Arc<dyn Backend>>,
-    /// Held while the backend is replaced: one at a time.
-    switching: Mutex<()>,
+    switching: Changing,
     audience: Audience,
 }
 
@@ -51,7 +51,7 @@ impl Switch {
     pub fn new(backend: impl Backend) -> Self {
         Self(Arc::new(Shared {
             current: RwLock::new(Arc::new(backend)),
-            switching: Mutex::default(),
+            switching: Changing::default(),
             audience: Audience::default(),
         }))
     }
@@ -63,15 +63,10 @@ impl Switch {
     /// [`clear`](crate::Cache::clear) costs on the new one.
     ///
     /// # Errors
-    /// If the new one cannot be cleared: the one before stays.
+    /// If the new one cannot be cleared; and [`Reentrant`](ErrorKind::Reentrant) in an event handler
+    /// that is told of something in the middle of a switch. The one before stays.
     pub fn switch_to(&self, new: impl Backend) -> Result<()> {
-        let _switching = self.0.switching.lock();
-        let new: Arc<dyn Backend> = Arc::new(new);
-        self.0.audience.attach(&*new)?;
-        self.0.audience.clear(&*new, Call::Unlimited)?;
-        let old = self.0.replace(new);
-        self.0.tell(&*old);
-        Ok(())
+        self.0.switch(Arc::new(new), |audience, new| audience.clear(new, Call::Unlimited))
     }
 
     /// Replaces the backend by another whose entries stay, where every invalidation of this cache
@@ -80,14 +75,10 @@ impl Switch {
     /// What was invalidated here and not there is served again.
     ///
     /// # Errors
-    /// If the new one refuses to be part of this cache: the one before stays.
+    /// If the new one refuses to be part of this cache, and
+    /// [`Reentrant`](ErrorKind::Reentrant) as with [`switch_to`](Self::switch_to): the one before stays.
     pub fn switch_to_uncleared(&self, new: impl Backend) -> Result<()> {
-        let _switching = self.0.switching.lock();
-        let new: Arc<dyn Backend> = Arc::new(new);
-        self.0.audience.attach(&*new)?;
-        let old = self.0.replace(new);
-        self.0.tell(&*old);
-        Ok(())
+        self.0.switch(Arc::new(new), |_, _| Ok(()))
     }
 
     /// Replaces the backend by another that has its entries by then, with what is left of their time,
@@ -104,21 +95,22 @@ impl Switch {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) if the one before cannot list its keys, or the new one
     /// gives no [leases](super::Can::leases); [`Timeout`](ErrorKind::Timeout) if calls did not end in
-    /// time; and if one of the two fails. The one before stays.
+    /// time; [`Reentrant`](ErrorKind::Reentrant) as with [`switch_to`](Self::switch_to); and if one of
+    /// the two fails. The one before stays.
     pub fn switch_to_warm(&self, new: impl Backend, patience: Duration) -> Result<u64> {
-        let _switching = self.0.switching.lock();
-        let (old, new): (Arc<dyn Backend>, Arc<dyn Backend>) = (self.current(), Arc::new(new));
+        let (shared, new) = (&*self.0, Arc::new(new) as Arc<dyn Backend>);
+        let switching = shared.switching.begin()?;
+        let old = self.current();
         can_be_copied(&*old, &*new)?;
-        self.0.audience.attach(&*new)?;
-        self.0.audience.may_clear(&*new)?;
+        shared.audience.attach(&*new)?;
+        shared.audience.may_clear(&*new)?;
         let both = DualWrite::over(old.clone(), new.clone());
-        *self.0.current.write() = Arc::new(both.clone());
-        let copied = self.0.warm(&both, &old, &new, patience);
+        shared.replace(Arc::new(both.clone()));
+        let copied = shared.warm(&both, &old, &new, patience);
+        shared.replace(if copied.is_ok() { new.clone() } else { old.clone() });
+        drop(switching);
         if copied.is_ok() {
-            self.0.replace(new);
-            self.0.tell(&*old);
-        } else {
-            *self.0.current.write() = old;
+            shared.tell(&*old, &*new);
         }
         copied
     }
@@ -133,9 +125,25 @@ impl Shared {
         std::mem::replace(&mut *self.current.write(), new)
     }
 
-    fn tell(&self, from: &dyn Backend) {
-        let to = self.current.read().about().name;
-        self.audience.tell(&Event::Switched { from: from.about().name, to });
+    /// Replaces the backend by one that is made ready before. Who is told may switch, too, and so may
+    /// the last event of the one before, whose end is waited for: by then nothing is held.
+    fn switch(
+        &self,
+        new: Arc<dyn Backend>,
+        prepare: impl FnOnce(&Audience, &dyn Backend) -> Result<()>,
+    ) -> Result<()> {
+        let switching = self.switching.begin()?;
+        self.audience.attach(&*new)?;
+        prepare(&self.audience, &*new)?;
+        let old = self.replace(new.clone());
+        drop(switching);
+        self.tell(&*old, &*new);
+        Ok(())
+    }
+
+    fn tell(&self, from: &dyn Backend, to: &dyn Backend) {
+        let (from, to) = (from.about().name, to.about().name);
+        self.audience.tell(&Event::Switched { from, to });
     }
 
     /// Brings a new backend, which is written along by now, to where the old one is.
@@ -224,7 +232,7 @@ impl Backend for Switch {
     }
 
     fn attach(&self, cache: &Attached<'_>) -> Result<()> {
-        let _switching = self.0.switching.lock();
+        let _switching = self.0.switching.begin()?;
         self.current().attach(cache)?;
         self.0.audience.join(cache);
         Ok(())

@@ -9,9 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::audience::Audience;
+use super::changing::Changing;
 use super::{About, Attached, Backend, Call, Name, Read, Removed, Scope, Want, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
@@ -73,8 +72,7 @@ struct Shared {
     old: Arc<dyn Backend>,
     new: Arc<dyn Backend>,
     gate: Gate,
-    /// Held while the mode is changed: one change at a time.
-    changing: Mutex<()>,
+    changing: Changing,
     audience: Audience,
     comparison: Comparison,
 }
@@ -161,7 +159,7 @@ impl DualWrite {
             old,
             new,
             gate: Gate::new(DualMode::default().state()),
-            changing: Mutex::default(),
+            changing: Changing::default(),
             audience: Audience::default(),
             comparison: Comparison::default(),
         }))
@@ -184,10 +182,11 @@ impl DualWrite {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) if `part` is not from 0 to 1;
     /// [`Unsupported`](ErrorKind::Unsupported) for `ReadNew` if the new side gives no
-    /// [leases](super::Can::leases); [`Timeout`](ErrorKind::Timeout) if calls did not end in time; and
-    /// if the other side cannot be cleared. The mode is as it was then.
+    /// [leases](super::Can::leases); [`Timeout`](ErrorKind::Timeout) if calls did not end in time;
+    /// [`Reentrant`](ErrorKind::Reentrant) in an event handler that is told of something in the middle
+    /// of a change; and if the other side cannot be cleared. The mode is as it was then.
     pub fn set_mode(&self, mode: DualMode) -> Result<()> {
-        let _changing = self.0.changing.lock();
+        let _changing = self.0.changing.begin()?;
         self.check(mode)?;
         // By its mode: where a change failed half way, both sides may be written, one in vain.
         let before = self.mode().state();
@@ -342,7 +341,7 @@ impl Backend for DualWrite {
     }
 
     fn attach(&self, cache: &Attached<'_>) -> Result<()> {
-        let _changing = self.0.changing.lock();
+        let _changing = self.0.changing.begin()?;
         self.0.old.attach(cache)?;
         self.0.new.attach(cache)?;
         self.0.audience.join(cache);
