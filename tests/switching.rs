@@ -79,6 +79,18 @@ fn a_backend_that_fails_while_it_is_warmed_is_dropped() {
     assert_eq!(cache.get::<i32>("k").unwrap(), Some(2));
 }
 
+#[test]
+fn a_value_too_large_for_the_new_one_is_left_behind() {
+    let switch = Switch::new(memory());
+    let cache = over(switch.clone());
+    cache.set("small", &1).unwrap();
+    cache.set("large", &"x".repeat(10_000)).unwrap();
+    let new = Memory::builder().max_bytes(5_000).build().unwrap();
+    assert_eq!(switch.switch_to_warm(new, LONG).unwrap(), 1);
+    assert_eq!(cache.get::<i32>("small").unwrap(), Some(1));
+    assert_eq!(cache.get::<String>("large").unwrap(), None);
+}
+
 /// Fails instead of waiting for ever.
 fn in_time(work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = crossbeam_channel::bounded(1);

@@ -87,8 +87,8 @@ impl Switch {
     ///
     /// The new one is cleared first. While entries are copied the one before answers, and both are
     /// written ([`DualWrite`]); a copy is a load on the new one, so that whatever is written or
-    /// invalidated meanwhile overtakes it. What the new one does not keep, for want of room, is
-    /// missing there. Each wait for the calls under way, at the beginning and at the end, lasts at
+    /// invalidated meanwhile overtakes it. What is too large for the new one, or what it does not
+    /// keep for want of room, is missing there. Each wait for the calls under way, at the beginning and at the end, lasts at
     /// most `patience`, and calls that come wait at the end. Costs a listing of this cache's keys, and
     /// four calls for each page of it.
     ///
@@ -194,7 +194,9 @@ fn copy_space(old: &dyn Backend, new: &dyn Backend, space: &str) -> Result<u64> 
     let mut copied = Ok(0);
     old.scan(Call::Unlimited, &Pattern::prefix(space), &mut |page| {
         let names: Vec<Name<'_>> = page.iter().map(|key| Name::new(key, space.len())).collect();
-        let stored = copy_surely(Call::Unlimited, old, new, &names);
+        let stored = copy_surely(Call::Unlimited, old, new, &names, &|error| {
+            error.kind() == ErrorKind::TooLarge
+        });
         copied = std::mem::replace(&mut copied, Ok(0)).and_then(|sum| Ok(sum + stored?));
         if copied.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;

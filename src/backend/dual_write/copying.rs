@@ -79,15 +79,17 @@ pub(super) fn look(
     heads.into_iter().map(|head| Ok(hit(head)?.map(|found| found.entry.tags))).collect()
 }
 
-/// The same of keys that others may be copying: waits for them.
+/// The same of keys that others may be copying: waits for them. `may_lack` tells for what reason the
+/// target may be left without a key.
 ///
 /// # Errors
-/// If a key that the source has could not be copied, in time.
+/// If another key that the source has could not be copied, in time.
 pub(in crate::backend) fn copy_surely(
     call: Call,
     from: &dyn Backend,
     to: &dyn Backend,
     names: &[Name<'_>],
+    may_lack: &dyn Fn(&Error) -> bool,
 ) -> Result<u64> {
     let call = bounded(call);
     let mut left = names.to_vec();
@@ -104,6 +106,7 @@ pub(in crate::backend) fn copy_surely(
                     again.push(*name);
                     pause = pause.max(Some(ask_again_in));
                 }
+                Copied::Failed(error) if may_lack(&error) => {}
                 Copied::Failed(error) => return Err(error),
             }
         }

@@ -134,7 +134,7 @@ impl<'t, 'a> Turn<'t, 'a> {
         if !self.both.fills && self.both.follower().about().can.leases {
             // A copy that is not made is missed, and no more.
             let (leader, follower) = (self.both.leader(), self.both.follower());
-            let _ = copy_surely(self.both.call, leader, follower, &self.bare);
+            let _ = copy_surely(self.both.call, leader, follower, &self.bare, &|_| false);
         }
     }
 
@@ -145,7 +145,7 @@ impl<'t, 'a> Turn<'t, 'a> {
         }
         let asking = self.writes.iter().filter(|write| depends(write));
         let names: Vec<Name<'a>> = asking.map(|write| write.key).collect();
-        copy_surely(self.both.call, self.both.old, self.both.new, &names).map(drop)
+        copy_surely(self.both.call, self.both.old, self.both.new, &names, &|_| false).map(drop)
     }
 
     /// What the follower is told before the leader: who is about to write, and what goes.
