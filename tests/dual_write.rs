@@ -9,11 +9,12 @@ mod dual_write {
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use dual_write::gated::{At, Gated, SHORT};
+use dual_write::gated::{At, Gated, LONG, SHORT};
 use dual_write::told::Told;
 use parking_lot::Mutex;
+use yokedcache::backend::{Ask, Call, Grant, Name, Over, Read, Tags, Want};
 use yokedcache::{
     Backend, Cache, Divergence, DualMode, DualWrite, ErrorKind, Event, Fallback, ManualClock,
     Memory, Ttl,
@@ -447,6 +448,30 @@ fn a_change_of_the_mode_waits_for_the_calls_under_way() {
         assert!(!second.join().unwrap(), "a lock that two hold is none");
     });
     assert_eq!(site.cache.get::<i32>("lock").unwrap(), Some(1));
+}
+
+/// Who failed at the follower may have left his right to fill behind.
+#[test]
+fn a_write_that_is_done_does_not_wait_long_to_copy_what_it_changed() {
+    let site = Site::new(DualMode::ReadOld);
+    site.cache.set("k", &1).unwrap();
+    let removed = site.new.stop(At::AfterRemove);
+    thread::scope(|scope| {
+        let adding = scope.spawn(|| {
+            let begun = Instant::now();
+            assert_eq!(site.cache.increment("k", 1).unwrap(), 2);
+            begun.elapsed()
+        });
+        removed.wait();
+        let lease = Ask::Own { hold: LONG, over: Over::Nothing, tags: &Tags::NONE };
+        let (mut want, mut out) = (Want::VALUE, [Read::Unanswered]);
+        want.lease = lease;
+        site.new.read(Call::Unlimited, &[Name::new("k", 0)], &want, &mut out).unwrap();
+        assert!(matches!(out, [Read::Miss(_, Grant::Granted(_))]));
+        removed.open();
+        let took = adding.join().unwrap();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    });
 }
 
 #[test]

@@ -44,14 +44,19 @@
 //! wrote itself: a value that can go round has no last place to be removed from.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::Both;
 use super::copying::{HOLD, copy_surely, not_removed, read, tell, write};
 use crate::backend::{
-    Ask, Change, Entry, Grant, Lease, Life, Name, NotDone, Over, Read, Removed, Scope, Tags, Want,
-    When, Write, Wrote,
+    Ask, Call, Change, Entry, Grant, Lease, Life, Name, NotDone, Over, Read, Removed, Scope, Tags,
+    Want, When, Write, Wrote,
 };
 use crate::error::{Error, Result};
+
+/// How long a write that is done waits for others who fill the key at the follower. One that failed
+/// there may have left its right behind, for [`HOLD`].
+const COPY: Duration = Duration::from_secs(1);
 
 /// What a write of a turn means to the follower.
 enum Part {
@@ -134,7 +139,8 @@ impl<'t, 'a> Turn<'t, 'a> {
         if !self.both.fills && self.both.follower().about().can.leases {
             // A copy that is not made is missed, and no more.
             let (leader, follower) = (self.both.leader(), self.both.follower());
-            let _ = copy_surely(self.both.call, leader, follower, &self.bare, &|_| false);
+            let call = at_most(self.both.call, COPY);
+            let _ = copy_surely(call, leader, follower, &self.bare, &|_| false);
         }
     }
 
@@ -297,6 +303,14 @@ fn part(write: &Write<'_>) -> Part {
         (_, Change::Remove) => Part::RemoveIf,
         (_, Change::Expire(_) | Change::Add { .. }) => Part::Changed,
         (_, Change::Release) => Part::Nothing,
+    }
+}
+
+/// The call, or a shorter one.
+fn at_most(call: Call, time: Duration) -> Call {
+    match call.left() {
+        Ok(left) if left.is_none_or(|left| left > time) => Call::Within(time).armed(),
+        _ => call,
     }
 }
 
