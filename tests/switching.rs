@@ -7,10 +7,16 @@ mod gated;
 #[allow(dead_code)]
 mod custom;
 
+#[path = "fallback/faulty.rs"]
+#[allow(dead_code)]
+mod faulty;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use faulty::{Faulty, Mode};
 use gated::{At, Gated, LONG, SHORT};
 use yokedcache::{
     Backend, Cache, ErrorKind, Event, Fallback, Lookup, ManualClock, Memory, Switch, Ttl,
@@ -89,6 +95,19 @@ fn a_value_too_large_for_the_new_one_is_left_behind() {
     assert_eq!(switch.switch_to_warm(new, LONG).unwrap(), 1);
     assert_eq!(cache.get::<i32>("small").unwrap(), Some(1));
     assert_eq!(cache.get::<String>("large").unwrap(), None);
+}
+
+#[test]
+fn a_backend_that_panics_while_it_is_warmed_is_written_no_more() {
+    let switch = Switch::new(memory());
+    let cache = over(switch.clone());
+    let new = Faulty::new();
+    new.set(Mode::Panics);
+    let warmed = catch_unwind(AssertUnwindSafe(|| switch.switch_to_warm(new.clone(), LONG)));
+    assert!(warmed.is_err());
+    new.calls();
+    assert!(cache.set("k", &1).unwrap());
+    assert_eq!(new.calls(), Vec::<String>::new());
 }
 
 /// Fails instead of waiting for ever.

@@ -105,18 +105,35 @@ impl Switch {
         shared.audience.attach(&*new)?;
         shared.audience.may_clear(&*new)?;
         let both = DualWrite::over(old.clone(), new.clone());
+        let mut end = End { shared, backend: old };
         shared.replace(Arc::new(both.clone()));
-        let copied = shared.warm(&both, &old, &new, patience);
-        shared.replace(if copied.is_ok() { new.clone() } else { old.clone() });
+        let copied = shared.warm(&both, &end.backend, &new, patience);
+        let from = end.backend.about().name;
+        if copied.is_ok() {
+            end.backend = new.clone();
+        }
+        drop(end);
         drop(switching);
         if copied.is_ok() {
-            shared.tell(&*old, &*new);
+            shared.tell(from, &*new);
         }
         copied
     }
 
     fn current(&self) -> Arc<dyn Backend> {
         self.0.current.read().clone()
+    }
+}
+
+/// Puts a backend in place in the end, even if the other one panics.
+struct End<'s> {
+    shared: &'s Shared,
+    backend: Arc<dyn Backend>,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.shared.replace(self.backend.clone());
     }
 }
 
@@ -137,13 +154,12 @@ impl Shared {
         prepare(&self.audience, &*new)?;
         let old = self.replace(new.clone());
         drop(switching);
-        self.tell(&*old, &*new);
+        self.tell(old.about().name, &*new);
         Ok(())
     }
 
-    fn tell(&self, from: &dyn Backend, to: &dyn Backend) {
-        let (from, to) = (from.about().name, to.about().name);
-        self.audience.tell(&Event::Switched { from, to });
+    fn tell(&self, from: &'static str, to: &dyn Backend) {
+        self.audience.tell(&Event::Switched { from, to: to.about().name });
     }
 
     /// Brings a new backend, which is written along by now, to where the old one is.
