@@ -1,6 +1,8 @@
 //! The same promise where each process has a near tier of its own: what it does itself it sees at
 //! once, what others do within the bound.
 //!
+//! 40,000 operations on each, unless `YC_HISTORY` says how many.
+//!
 //! A third party without a near tier, as redis-cli would, deletes and sets, too.
 
 use std::slice;
@@ -14,9 +16,13 @@ use crate::history::{Event, History, Place, Reach, Recorder, Span, now};
 use crate::processes::{Kind, alone_there};
 use crate::support::{MemcachedServer, Plan, Proxy, RedisCluster, RedisServer, Resp};
 use crate::worker::Dice;
-use crate::{breaks_it, few, keeps_it_within, many, processes, within};
+use crate::{breaks_it, few, keeps_it_within, processes, within};
 use yokedcache::backend::Backend;
 use yokedcache::{Cache, Fallback, Memory, Redis, Tiered};
+
+fn some() -> u64 {
+    std::env::var_os("YC_HISTORY").map_or(40_000, |_| crate::many())
+}
 
 /// Of the third party: its number as a process, and as a thread.
 const PLACE: Place = 9;
@@ -68,7 +74,7 @@ fn near_tiers_over_redis_are_true_within_the_bound() {
     let server = RedisServer::start(&[]);
     let kind = Kind::TieredRedis { bound: 50, strict: false };
     let history = keeps_it_within("near tiers over redis", lag(50, false), || {
-        processes::play(kind, server.url(), many(), |done| third_party(vec![server.resp()], done))
+        processes::play(kind, server.url(), some(), |done| third_party(vec![server.resp()], done))
     });
     at_most_one_in(1_000, &history);
 }
@@ -79,7 +85,7 @@ fn near_tiers_over_a_redis_cluster_are_true_within_the_bound() {
     let kind = Kind::TieredRedis { bound: 50, strict: false };
     let all = || cluster.masters().into_iter().map(|at| cluster.nodes()[at].resp()).collect();
     let history = keeps_it_within("near tiers over a redis cluster", lag(50, false), || {
-        processes::play(kind, &cluster.url(), many(), |done| third_party(all(), done))
+        processes::play(kind, &cluster.url(), some(), |done| third_party(all(), done))
     });
     at_most_one_in(1_000, &history);
 }
@@ -90,7 +96,7 @@ fn strict_invalidations_leave_nothing_near() {
     let server = RedisServer::start(&[]);
     let kind = Kind::TieredRedis { bound: 10, strict: true };
     let history = keeps_it_within("near tiers over redis, strict", lag(10, true), || {
-        processes::play(kind, server.url(), many(), alone_there)
+        processes::play(kind, server.url(), some(), alone_there)
     });
     at_most_one_in(1_000, &history);
 }
@@ -100,7 +106,7 @@ fn near_tiers_over_memcached_are_true_within_their_time() {
     let server = MemcachedServer::start(&[]);
     let kind = Kind::TieredMemcached { near_ttl: 20 };
     let history = keeps_it_within("near tiers over memcached", lag(20, false), || {
-        processes::play(kind, server.url(), many(), alone_there)
+        processes::play(kind, server.url(), some(), alone_there)
     });
     at_most_one_in(1_000, &history);
 }
@@ -137,7 +143,7 @@ fn near_tiers_are_true_within_the_bound_over_a_bad_network() {
         }
     };
     let history = keeps_it_within("near tiers over a bad network", lag(50, false), || {
-        processes::play(kind, &proxy.url(), many(), |done| {
+        processes::play(kind, &proxy.url(), some(), |done| {
             thread::scope(|scope| {
                 let trouble = scope.spawn(|| trouble(done));
                 let history = third_party(vec![server.resp()], done);
@@ -189,21 +195,22 @@ fn outages_of(what: &str, lag: Lag, primary: impl FnOnce(Redis) -> Box<dyn Backe
     let trouble = || {
         let mut dice = Dice::new(5);
         while !done.load(Ordering::Relaxed) {
-            sleep(Duration::from_millis(100 + dice.roll(200)));
+            sleep(Duration::from_millis(30 + dice.roll(100)));
             proxy.set(if dice.roll(2) == 0 { Plan::Hold } else { Plan::Refuse });
             proxy.drop_connections();
-            sleep(Duration::from_millis(dice.roll(300)));
+            sleep(Duration::from_millis(dice.roll(200)));
             proxy.set(Plan::Pass);
         }
     };
     let history = keeps_it_within(what, lag, || {
         thread::scope(|scope| {
             scope.spawn(trouble);
-            let history = within(slice::from_ref(&cache), many());
+            let history = within(slice::from_ref(&cache), some());
             done.store(true, Ordering::Relaxed);
             history
         })
     });
     at_most_one_in(10, &history);
-    assert!(outages.load(Ordering::Relaxed) > 5, "too few outages: {outages:?}");
+    println!("{} outages", outages.load(Ordering::Relaxed));
+    assert!(outages.load(Ordering::Relaxed) > 1, "too few outages: {outages:?}");
 }

@@ -110,11 +110,11 @@ impl FallbackBuilder {
         self
     }
 
-    /// How long a trial of the primary may take, and each step of telling it what it missed: 256
-    /// keys or tags, or a page of a pattern. Default one second.
+    /// How long the primary may take to answer when it is tried. Default one second. Each step of
+    /// telling it what it missed, 256 keys or tags or a page of a pattern, has five times as long.
     ///
-    /// A [strict](crate::TieredBuilder::strict) primary waits within that time until no other process
-    /// serves what it removed: it never serves again if the time is not longer than the wait.
+    /// A [strict](crate::TieredBuilder::strict) primary waits within a step until no other process
+    /// serves what it removed: it never serves again if a step is not longer than the wait.
     ///
     /// # Errors
     /// [`build`](Self::build) refuses zero.

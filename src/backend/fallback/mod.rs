@@ -125,7 +125,11 @@ use state::State;
 /// - Over a [`Call`](crate::backend::Call) with a deadline the primary gets half of the time if the
 ///   secondary is remote, 0.9 of it if not, so that the secondary has some left. Calls that are too
 ///   short for a healthy primary count as failures.
-/// - Changes made by others are not told ([`Backend::listen`]).
+/// - Changes made by others are not told ([`Backend::listen`]): tiers belong inside a fallback, not around
+///   it.
+/// - **A primary of several servers** is given up as a whole, and tried with one key: with one of them
+///   down it comes and goes. A [`Route`](crate::Route) over fallbacks gives up a part. A route as the
+///   secondary sends all of an outage to its default.
 ///
 /// # What it costs
 ///

@@ -122,8 +122,9 @@ impl Shared {
         Ok(())
     }
 
+    /// What has answered gets more time for what it missed.
     fn step(&self) -> Call {
-        Call::Within(self.settings.trial)
+        Call::Within(self.settings.trial.saturating_mul(5))
     }
 
     fn probe(&self) -> Result<()> {
@@ -132,7 +133,7 @@ impl Shared {
         let want = Want { quiet: true, head_only: true, ..Want::VALUE };
         let mut out = [Read::Unanswered];
         let name = Name::new(&probe, space.len());
-        let done = self.primary.read(self.step(), &[name], &want, &mut out);
+        let done = self.primary.read(Call::Within(self.settings.trial), &[name], &want, &mut out);
         let error = match (done, out) {
             (Err(error), _) | (_, [Read::Failed(error)]) => error,
             _ => return Ok(()),
