@@ -169,22 +169,22 @@ mod memcached_servers {
     }
 
     pub fn tiered() -> Rig {
-        let far = Memcached::open(server_for_wrappers()).unwrap();
+        static SERVER: OnceLock<MemcachedServer> = OnceLock::new();
+        let server = SERVER.get_or_init(|| MemcachedServer::start(&[]));
+        let far = Memcached::open(server.url()).unwrap();
         Rig::on_server(Tiered::new(memory(), far).unwrap()).tiered()
     }
 
     pub fn fallback() -> Rig {
-        let primary = Memcached::open(server_for_wrappers()).unwrap();
+        // One of its own: a server lists its keys for one at a time.
+        static SERVER: OnceLock<MemcachedServer> = OnceLock::new();
+        let server = SERVER.get_or_init(|| MemcachedServer::start(&[]));
+        let primary = Memcached::open(server.url()).unwrap();
         Rig::on_server(Fallback::builder(primary, memory()).build().unwrap())
     }
 
     fn memory() -> Memory {
         Memory::builder().max_size(100_000).build().unwrap()
-    }
-
-    fn server_for_wrappers() -> &'static str {
-        static SERVER: OnceLock<MemcachedServer> = OnceLock::new();
-        SERVER.get_or_init(|| MemcachedServer::start(&[])).url()
     }
 
     pub fn one_binary() -> Rig {
