@@ -311,7 +311,15 @@ impl MemcachedServer {
     /// All keys, sorted.
     #[track_caller]
     pub fn keys(&self) -> Vec<String> {
-        let dump = self.command("lru_crawler metadump all");
+        let mut dump = self.command("lru_crawler metadump all");
+        // It lists them for one at a time, and its own crawler is one.
+        for _ in 0..1_000 {
+            if !dump.starts_with("BUSY") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            dump = self.command("lru_crawler metadump all");
+        }
         assert!(dump.ends_with("END\r\n"), "{dump}");
         let keys = dump.lines().filter_map(|line| line.strip_prefix("key="));
         let mut keys: Vec<_> =
