@@ -17,7 +17,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use server::Server;
 use yokedcache::{Cache, Redis};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -172,13 +171,7 @@ fn run() -> Result<()> {
     {
         return child(url, prefix);
     }
-    match env::var("REDIS_URL") {
-        Ok(url) => show(&url),
-        Err(_) => {
-            let server = Server::start()?;
-            show(&server.url())
-        }
-    }
+    server::with_server(show)
 }
 
 fn main() -> ExitCode {

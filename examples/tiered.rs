@@ -7,13 +7,11 @@
 
 mod server;
 
-use std::env;
 use std::error::Error;
 use std::process::{self, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use server::Server;
 use yokedcache::{Cache, Event, Lookup, Memory, Redis, Tiered};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -77,18 +75,8 @@ fn show(url: &str) -> Result<()> {
     Ok(())
 }
 
-fn run() -> Result<()> {
-    match env::var("REDIS_URL") {
-        Ok(url) => show(&url),
-        Err(_) => {
-            let server = Server::start()?;
-            show(&server.url())
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    match run() {
+    match server::with_server(show) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

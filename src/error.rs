@@ -94,6 +94,11 @@ impl Error {
         Self::new(ErrorKind::Unsupported, format!("{backend} does not support {feature}"))
     }
 
+    /// The error of a thread that the operating system does not start.
+    pub(crate) fn no_thread(error: std::io::Error) -> Self {
+        Self::with_source(ErrorKind::Backend, "cannot start a thread", error)
+    }
+
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -3,12 +3,23 @@
 // Each example uses a part.
 #![allow(dead_code)]
 
+use std::env;
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Shows something on the server that the variable `REDIS_URL` names, or on one of its own.
+pub fn with_server(
+    show: impl FnOnce(&str) -> Result<(), Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    match env::var("REDIS_URL") {
+        Ok(url) => show(&url),
+        Err(_) => show(&Server::start()?.url()),
+    }
+}
 
 /// A server that does not answer for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);

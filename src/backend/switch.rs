@@ -88,9 +88,9 @@ impl Switch {
     /// The new one is cleared first. While entries are copied the one before answers, and both are
     /// written ([`DualWrite`]); a copy is a load on the new one, so that whatever is written or
     /// invalidated meanwhile overtakes it. What is too large for the new one, or what it does not
-    /// keep for want of room, is missing there. Each wait for the calls under way, at the beginning and at the end, lasts at
-    /// most `patience`, and calls that come wait at the end. Costs a listing of this cache's keys, and
-    /// four calls for each page of it.
+    /// keep for want of room, is missing there. Each wait for the calls under way, at the beginning and
+    /// at the end, lasts at most `patience`, and calls that come wait at the end. Costs a listing of
+    /// this cache's keys, and four calls for each page of it.
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) if the one before cannot list its keys, or the new one

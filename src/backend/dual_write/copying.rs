@@ -58,6 +58,17 @@ pub(in crate::backend) fn copy(
     names: &[Name<'_>],
 ) -> Result<Vec<Copied>> {
     let heads = look(call, from, names)?;
+    copy_looked_at(call, from, to, names, &heads)
+}
+
+/// The same where the source has been looked at already: a read of it less.
+pub(super) fn copy_looked_at(
+    call: Call,
+    from: &dyn Backend,
+    to: &dyn Backend,
+    names: &[Name<'_>],
+    heads: &[Option<Tags>],
+) -> Result<Vec<Copied>> {
     let mut copied: Vec<Copied> = names.iter().map(|_| Copied::Nothing).collect();
     let there: Vec<usize> = (0..names.len()).filter(|at| heads[*at].is_some()).collect();
     if there.is_empty() {

@@ -10,7 +10,7 @@
 //! One limit remains. If the new side evicts a value, or its time is over, before the call that wrote
 //! it has returned, a read in that very moment may put the value before it in its place.
 
-use super::copying::{copy, look, read, tell};
+use super::copying::{copy_looked_at, look, read, tell};
 use crate::backend::{
     Ask, Backend, Call, Cause, Change, Grant, Lease, Name, Read, Want, When, Write,
 };
@@ -32,15 +32,16 @@ pub(super) fn read_filled(
     let mut missed: Vec<usize> = (0..names.len()).filter(|at| is_missed(&out[*at])).collect();
     let wanted = pick(names, &missed);
     // Without the old side the new one's answer stands: a miss is never wrong.
-    let Ok(there) = look(call, old, &wanted) else { return Ok(()) };
-    let mut there = there.into_iter();
-    missed.retain(|_| there.next().flatten().is_some());
+    let Ok(mut heads) = look(call, old, &wanted) else { return Ok(()) };
+    let mut there = heads.iter().map(Option::is_some);
+    missed.retain(|_| there.next() == Some(true));
     if missed.is_empty() {
         return Ok(());
     }
+    heads.retain(Option::is_some);
     let wanted = pick(names, &missed);
     give_back(call, new, names, &missed, out);
-    let _ = copy(call, old, new, &wanted);
+    let _ = copy_looked_at(call, old, new, &wanted, &heads);
     answer_again(call, (old, new), &wanted, want, &missed, out)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use super::store::Store;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
 /// Sweeps at an interval until it is stopped or dropped.
@@ -35,9 +35,7 @@ impl Sweeper {
             }
         };
         let thread = thread::Builder::new().name("yokedcache-sweeper".into()).spawn(work);
-        let thread = thread.map_err(|error| {
-            Error::with_source(ErrorKind::Backend, "cannot start the sweeper thread", error)
-        })?;
+        let thread = thread.map_err(Error::no_thread)?;
         Ok(Self(Mutex::new(Some(Running { stop, thread }))))
     }
 

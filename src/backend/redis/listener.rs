@@ -71,7 +71,7 @@ impl Listener {
         let thread = thread::Builder::new()
             .name(THREAD.into())
             .spawn(move || working.listen())
-            .map_err(no_thread)?;
+            .map_err(Error::no_thread)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 }
@@ -190,7 +190,7 @@ impl Shared {
                 let post = Post { session: &session, at, master, alone: masters.len() == 1 };
                 let thread = thread::Builder::new().name(THREAD.into());
                 if let Err(error) = thread.spawn_scoped(scope, move || post.stand()) {
-                    session.end(End::Lost(no_thread(error)));
+                    session.end(End::Lost(Error::no_thread(error)));
                 }
             }
             session.wait()
@@ -461,8 +461,4 @@ impl Post<'_> {
             self.session.confirm(self.at, sent);
         }
     }
-}
-
-fn no_thread(error: std::io::Error) -> Error {
-    Error::with_source(ErrorKind::Backend, "cannot start a thread", error)
 }

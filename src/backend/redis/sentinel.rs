@@ -77,9 +77,7 @@ impl Sentinel {
         let listener = thread::Builder::new()
             .name("yokedcache-sentinel".into())
             .spawn(move || listening.listen())
-            .map_err(|error| {
-                Error::with_source(ErrorKind::Backend, "cannot start a thread", error)
-            })?;
+            .map_err(Error::no_thread)?;
         Ok(Self { shared, listener: Mutex::new(Some(listener)) })
     }
 

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 pub use builder::TieredBuilder;
 
 use self::fill::Ticket;
-use self::near::{Near, off};
+use self::near::Near;
 use super::health::probe;
 use super::memory::Memory;
 use super::{
@@ -42,7 +42,9 @@ use crate::pattern::Pattern;
 ///
 /// What this process itself replaced or invalidated it never serves once the call has returned,
 /// whatever the far tier. (While a write is under way one thread may find the new value far, and the
-/// next the older one near.) Where changes cannot be heard of for a while, the near tier is emptied and not used: all reads go
+/// next the older one near.)
+///
+/// Where changes cannot be heard of for a while, the near tier is emptied and not used: all reads go
 /// to the far one, and [`Event::NearOff`](super::Event::NearOff) tells. With
 /// [`strict`](TieredBuilder::strict) a delete or an invalidation returns when no process can serve the
 /// value any more.
@@ -344,7 +346,8 @@ impl Backend for Tiered {
             health.children.push((part.into(), child.health(call, key)));
         });
         if !self.near.is_on() {
-            health.warnings.push(format!("the near tier is not used: {}", off()));
+            let what = "the near tier is not used: it does not hear of changes";
+            health.warnings.push(what.into());
         }
         health
     }

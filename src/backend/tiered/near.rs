@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::backend::audience::Audience;
 use crate::backend::memory::Memory;
 use crate::backend::{Backend, Call, Change, Ear, Event, Heard, Name, Scope, When, Write, Wrote};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::pattern::Pattern;
 
 /// No end: nothing is heard, and entries are held for a short time only.
@@ -140,9 +140,4 @@ impl Ear for Near {
         let untold = std::mem::take(&mut *self.untold.lock());
         untold.iter().for_each(|event| self.audience.tell(event));
     }
-}
-
-/// Why a near tier is not used.
-pub(super) fn off() -> Error {
-    Error::new(ErrorKind::Unavailable, "it does not hear of changes")
 }
