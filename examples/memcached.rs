@@ -152,7 +152,7 @@ fn state(cache: &Cache) -> Result<()> {
             known(stats.connections)
         );
     }
-    let health = cache.health_check()?;
+    let health = cache.detailed_health_check();
     println!("  {}", if health.is_up() { "all are up" } else { "not all are up" });
     for (server, health) in &health.children {
         match (&health.error, health.latency) {

@@ -81,7 +81,7 @@ fn state(cache: &Cache) -> Result<()> {
     let stats = cache.stats();
     println!("{} hits, {} misses, {} loads", stats.hits, stats.misses.total(), stats.loads);
     println!("{} connections", stats.backend.connections.unwrap_or(0));
-    let health = cache.health_check()?;
+    let health = cache.detailed_health_check();
     for (server, health) in &health.children {
         println!("{server} is up: {}, answers in {:?}", health.is_up(), health.latency);
         health.warnings.iter().for_each(|warning| println!("  warning: {warning}"));

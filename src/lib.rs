@@ -32,6 +32,7 @@
 //! deals keys out, [`DualWrite`] migrates.
 //!
 //! [Choosing a policy](choosing_a_policy) tells how long entries should live and when to refresh them.
+//! [Health checks](health_checks) tells what to ask for the probes of an orchestrator.
 //!
 //! # Features
 //!
@@ -76,8 +77,8 @@ pub use backend::redis::{Redis, RedisBuilder};
 pub use backend::remote::tls::TlsSettings;
 pub use backend::{
     Backend, BreakerState, Cause, Divergence, DualMode, DualWrite, Event, Fallback,
-    FallbackBuilder, Health, Removed, Route, RouteBuilder, Switch, Tags, Tiered, TieredBuilder,
-    Token,
+    FallbackBuilder, Health, HealthStatus, HealthWarning, Removed, Route, RouteBuilder, Switch,
+    Tags, Tiered, TieredBuilder, Token,
 };
 pub use cache::{
     Begun, Cache, CacheBuilder, DryRun, Entries, EntryRef, Freshness, Hit, Load, Loaded, Loader,
@@ -100,6 +101,9 @@ pub use tag::{And, Either, MAX_TAGS};
 
 #[doc = include_str!("../docs/choosing-a-policy.md")]
 pub mod choosing_a_policy {}
+
+#[doc = include_str!("../docs/health.md")]
+pub mod health_checks {}
 
 /// Keeps the tour in the README true.
 #[cfg(all(doctest, feature = "fuzzy", feature = "redis", feature = "memcached"))]

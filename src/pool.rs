@@ -147,6 +147,15 @@ impl Pool {
         }
     }
 
+    /// Whether all its threads run. They count themselves out before they end.
+    pub(crate) fn is_live(&self) -> bool {
+        let state = self.shared.state.lock();
+        let running = |threads: &Vec<JoinHandle<()>>| {
+            threads.iter().filter(|thread| !thread.is_finished()).count()
+        };
+        state.closed || running(&self.threads.lock()) >= state.threads
+    }
+
     /// Waits until nothing is waiting or running, at most so long; whether that came.
     pub(crate) fn drain(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);

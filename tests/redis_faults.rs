@@ -290,7 +290,7 @@ fn credentials() {
     right.invalidate_tags(["t"]).unwrap();
     assert_eq!(right.get::<String>("t").unwrap(), None);
     assert_eq!(right.keys("*").unwrap(), ["a"]);
-    assert!(right.health_check().unwrap().is_up());
+    assert!(right.detailed_health_check().is_up());
     for login in ["ann:wrong@", "bob:open%40sesame%2F1@", ":open%40sesame%2F1@", ""] {
         let cache = cache(&at(login));
         let error =

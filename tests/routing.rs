@@ -361,7 +361,7 @@ fn statistics_and_health_show_the_parts() {
     assert_eq!(parts, [("a", Some(2)), ("b", Some(1)), ("default", Some(0))]);
 
     inside[2].set_failing(DOWN);
-    let health = cache.health_check().unwrap();
+    let health = cache.detailed_health_check();
     let parts: Vec<_> = health.children.iter().map(|(part, _)| part.as_str()).collect();
     assert_eq!((health.is_up(), parts), (false, vec!["a", "b", "default"]));
 }

@@ -58,4 +58,10 @@ pub trait Listening: Debug + Send + Sync {
     /// A number that is the same before and after a read if what was read came from where changes
     /// are heard of; `None` while they are not.
     fn covers(&self) -> Option<u64>;
+
+    /// Shows its threads, by name, and whether they run: see
+    /// [`Backend::threads`](super::Backend::threads). None unless it says so.
+    fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        let _ = each;
+    }
 }

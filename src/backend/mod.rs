@@ -102,7 +102,7 @@ mod entry;
 pub mod envelope;
 mod event;
 mod fallback;
-mod health;
+pub mod health;
 mod listen;
 #[cfg(feature = "memcached")]
 pub mod memcached;
@@ -126,7 +126,7 @@ pub use dual_write::{Divergence, DualMode, DualWrite};
 pub use entry::{CodecId, Entry, Life, Packing};
 pub use event::{Attached, Event, Events};
 pub use fallback::{BreakerState, Fallback, FallbackBuilder};
-pub use health::Health;
+pub use health::{Health, HealthStatus, HealthWarning};
 pub use listen::{Ear, Heard, Listen, Listening};
 pub use read::{Ask, Cause, Found, Grant, More, Over, Read, Want};
 pub use route::{Route, RouteBuilder};
@@ -191,13 +191,18 @@ pub trait Backend: Debug + Send + Sync + 'static {
         stats
     }
 
-    /// Whether it answers, with its children. `probe` is a key that may be asked for.
+    /// Whether it answers, with its children, within the time of the call. `probe` is a key that
+    /// nobody stores and that may be asked for; what is written for a trial lies under
+    /// [its namespace](Name::space), too.
     fn health(&self, call: Call, probe: Name<'_>) -> Health {
-        let mut health = health::probe(self, call, probe);
-        self.children(&mut |part, child| {
-            health.children.push((part.into(), child.health(call, probe)));
-        });
-        health
+        health::examine(self, call, probe)
+    }
+
+    /// Shows the threads that it needs for its work, by name, and whether they run; with its
+    /// children's. No I/O. One that ended because its work is done, or that was
+    /// [closed](Self::close), is not shown.
+    fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        self.children(&mut |_, child| child.threads(each));
     }
 
     /// Becomes part of a cache, before that is first used; with its children.
@@ -267,6 +272,9 @@ macro_rules! forward_backend {
             }
             fn health(&self, call: Call, probe: Name<'_>) -> Health {
                 (**self).health(call, probe)
+            }
+            fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+                (**self).threads(each)
             }
             fn attach(&self, cache: &Attached<'_>) -> Result<()> {
                 (**self).attach(cache)

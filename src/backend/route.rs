@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 
 use parking_lot::RwLock;
 
+use super::health::of_parts;
 use super::{
-    About, Attached, Backend, Call, Change, Name, Read, Removed, Scope, Want, When, Write, Wrote,
+    About, Attached, Backend, Call, Change, Health, Name, Read, Removed, Scope, Want, When, Write,
+    Wrote,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
@@ -239,6 +241,10 @@ impl Backend for Route {
 
     fn children(&self, each: &mut dyn FnMut(&str, &dyn Backend)) {
         self.backends.iter().for_each(|(part, backend)| each(part, &**backend));
+    }
+
+    fn health(&self, call: Call, probe: Name<'_>) -> Health {
+        of_parts(self, call, probe, |_| true)
     }
 
     fn attach(&self, cache: &Attached<'_>) -> Result<()> {

@@ -10,8 +10,9 @@ use super::audience::Audience;
 use super::changing::Changing;
 use super::dual_write::DualWrite;
 use super::dual_write::copying::copy_surely;
+use super::health::of_parts;
 use super::{
-    About, Attached, Backend, Call, Event, Name, Read, Removed, Scope, Want, Write, Wrote,
+    About, Attached, Backend, Call, Event, Health, Name, Read, Removed, Scope, Want, Write, Wrote,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
@@ -247,6 +248,10 @@ impl Backend for Switch {
 
     fn children(&self, each: &mut dyn FnMut(&str, &dyn Backend)) {
         each("current", &*self.current());
+    }
+
+    fn health(&self, call: Call, probe: Name<'_>) -> Health {
+        of_parts(self, call, probe, |_| true)
     }
 
     fn attach(&self, cache: &Attached<'_>) -> Result<()> {

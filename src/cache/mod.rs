@@ -16,6 +16,7 @@ mod builder;
 mod core;
 mod entry;
 mod freshness;
+mod health;
 mod invalidate;
 mod load;
 mod loader;
@@ -47,7 +48,7 @@ pub use typed::Typed;
 
 use self::core::Core;
 use self::policy::Policy;
-use crate::backend::{Backend, Health, Token};
+use crate::backend::{Backend, Token};
 use crate::error::Result;
 use crate::key::with_name;
 use crate::pool::Pool;
@@ -412,24 +413,6 @@ impl Cache {
     {
         let Ok(value) = self.get_or_load(key, || Ok::<_, Infallible>(compute()))?;
         Ok(value)
-    }
-
-    /// Whether the backend and its servers answer, how quickly, and what their operators should know.
-    /// Costs one round trip, and two more to each server.
-    ///
-    /// ```
-    /// # fn main() -> yokedcache::Result<()> {
-    /// let health = yokedcache::Cache::memory(10).health_check()?;
-    /// assert!(health.is_up() && health.warnings.is_empty());
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// None for a backend that does not answer: [`Health::error`] says why.
-    pub fn health_check(&self) -> Result<Health> {
-        let View { core, prefix, policy, .. } = &*self.0;
-        with_name(prefix, "health", |probe| Ok(core.backend.health(policy.call(), probe)))
     }
 
     /// What the cache and its backend counted. Costs a visit to each shard or node.

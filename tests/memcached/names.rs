@@ -103,8 +103,8 @@ fn where_keys_are_not_listed_patterns_are_refused_by_name() {
             assert!(error.to_string().contains("crawler"), "{error}");
         }
         assert!(cache.exists("k").unwrap());
-        let health = cache.health_check().unwrap();
-        assert!(health.is_up() && health.children[0].1.warnings[0].contains("crawler"));
+        let health = cache.detailed_health_check();
+        assert!(health.is_up() && health.children[0].1.warnings[0].code == "no-listing");
     }
 }
 

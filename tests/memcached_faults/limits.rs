@@ -13,13 +13,14 @@ fn credentials() {
         let right = cache(&at("ann:open%40sesame%2F1@"), binary);
         assert!(right.set("a", &value_of("a")).unwrap());
         assert_eq!(right.get::<String>("a").unwrap(), Some(value_of("a")));
-        assert!(right.health_check().unwrap().is_up());
+        assert!(right.detailed_health_check().is_up());
         for login in ["ann:wrongword@", "bob:open%40sesame%2F1@", ""] {
             let cache = cache(&at(login), binary);
             let error = expect(timed(|| get(&cache, "a")), &[ErrorKind::Denied]);
             assert!(!error.is_transient());
             outage(&cache, &[ErrorKind::Denied], binary);
-            let mut shown = format!("{error} {error:?} {cache:?} {:?}", cache.health_check());
+            let mut shown =
+                format!("{error} {error:?} {cache:?} {:?}", cache.detailed_health_check());
             shown += &format!("{:?} {:?}", cache.stats(), memcached(&at(login)));
             assert!(!shown.contains("sesame") && !shown.contains("wrongword"), "{shown}");
         }

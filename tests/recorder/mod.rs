@@ -146,8 +146,15 @@ impl Backend for Recorder {
     }
 
     fn health(&self, call: Call, probe: Name<'_>) -> Health {
-        self.note(format!("health {}", probe.as_str()));
-        self.0.memory.health(call, probe)
+        match self.serve(call, format!("health {}", probe.as_str())) {
+            Ok(()) => self.0.memory.health(call, probe),
+            Err(error) => Health::new("memory", Err(error)),
+        }
+    }
+
+    fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        self.note("threads");
+        self.0.memory.threads(each);
     }
 
     fn attach(&self, cache: &Attached<'_>) -> Result<()> {

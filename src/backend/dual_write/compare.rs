@@ -22,6 +22,13 @@ pub struct Divergence {
     pub different: u64,
 }
 
+impl Divergence {
+    /// Keys whose answers were not the same.
+    pub fn differences(&self) -> u64 {
+        self.missing_in_new + self.missing_in_old + self.different
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     random: Random,

@@ -11,7 +11,11 @@ use std::time::Duration;
 
 use super::audience::Audience;
 use super::changing::Changing;
-use super::{About, Attached, Backend, Call, Name, Read, Removed, Scope, Want, Write, Wrote};
+use super::health::{DualWriteHealth, of_parts};
+use super::{
+    About, Attached, Backend, Call, Health, HealthWarning, Name, Read, Removed, Scope, Want, Write,
+    Wrote,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
 
@@ -24,6 +28,10 @@ mod writing;
 use compare::Comparison;
 pub use compare::Divergence;
 use gate::{Gate, PATIENCE, State};
+
+/// The sides, as parts in statistics.
+const OLD: &str = "old";
+const NEW: &str = "new";
 
 /// Two backends, an old one that is left and a new one that is moved to, while programs go on.
 ///
@@ -78,7 +86,8 @@ struct Shared {
 }
 
 /// Which side of a [`DualWrite`] is read, and which are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DualMode {
     /// Both are written, the old one is read.
@@ -336,8 +345,21 @@ impl Backend for DualWrite {
     }
 
     fn children(&self, each: &mut dyn FnMut(&str, &dyn Backend)) {
-        each("old", &*self.0.old);
-        each("new", &*self.0.new);
+        each(OLD, &*self.0.old);
+        each(NEW, &*self.0.new);
+    }
+
+    fn health(&self, call: Call, probe: Name<'_>) -> Health {
+        let sides = self.0.gate.now().sides;
+        let reads_new = matches!(sides, Sides::New | Sides::Both { new_leads: true, .. });
+        let serving = if reads_new { NEW } else { OLD };
+        let mut health = of_parts(self, call, probe, |part| part == serving);
+        let (mode, divergence) = (self.mode(), self.divergence());
+        health.migration = Some(DualWriteHealth { mode, divergence });
+        if divergence.differences() > 0 {
+            health.warn(diverged(divergence));
+        }
+        health
     }
 
     fn attach(&self, cache: &Attached<'_>) -> Result<()> {
@@ -347,6 +369,15 @@ impl Backend for DualWrite {
         self.0.audience.join(cache);
         Ok(())
     }
+}
+
+fn diverged(counts: Divergence) -> HealthWarning {
+    let text = format!(
+        "of {} entries compared {} differ on the two sides: other programs still write one side only,          or do not write both in the same way. Look for them before reading the new side",
+        counts.same + counts.differences(),
+        counts.differences(),
+    );
+    HealthWarning::new("divergence", text)
 }
 
 fn unanswered() -> Error {

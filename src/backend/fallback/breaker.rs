@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 /// Whether a [`Fallback`](crate::Fallback)'s primary serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BreakerState {
     /// The primary serves.

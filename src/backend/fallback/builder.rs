@@ -138,6 +138,8 @@ impl FallbackBuilder {
             behind: false,
             session: None,
             opening: None,
+            last_error: None,
+            last_trial_error: None,
             overflowed: false,
             replayed: 0,
             recovery: Recovery::default(),

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::audience::Audience;
 use super::{
-    About, Attached, Backend, Call, Health, Name, Read, Removed, Scope, Want, Write, Wrote, health,
+    About, Attached, Backend, Call, Health, Name, Read, Removed, Scope, Want, Write, Wrote,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
@@ -18,6 +18,7 @@ mod breaker;
 mod builder;
 mod file;
 mod first;
+mod health;
 mod journal;
 mod recovery;
 mod second;
@@ -248,16 +249,6 @@ impl Shared {
         let what = format!("{} was given up or came back while its keys were listed", self.name());
         Error::new(ErrorKind::Unavailable, what)
     }
-
-    fn warning(&self) -> Option<String> {
-        let state = self.state.lock();
-        let since = state.breaker.since()?.elapsed();
-        let (primary, secondary) = (self.name(), self.secondary.about().name);
-        let noted = state.journal.len();
-        Some(format!(
-            "{secondary} stands in for {primary} since {since:.1?}; {noted} invalidations are noted"
-        ))
-    }
 }
 
 impl Backend for Fallback {
@@ -328,12 +319,13 @@ impl Backend for Fallback {
     }
 
     fn health(&self, call: Call, probe: Name<'_>) -> Health {
-        let mut health = health::probe(self, call, probe);
-        health.warnings.extend(self.shared().warning());
-        self.children(&mut |part, child| {
-            health.children.push((part.into(), child.health(call, probe)));
-        });
-        health
+        self.examine(call, probe)
+    }
+
+    fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        let runs = self.shared().state.lock().recovery.runs();
+        runs.into_iter().for_each(|runs| each(recovery::THREAD, runs));
+        self.children(&mut |_, child| child.threads(each));
     }
 
     fn attach(&self, cache: &Attached<'_>) -> Result<()> {

@@ -16,6 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many keys or tags are carried out in one call.
 const GROUP: usize = 256;
 
+pub(super) const THREAD: &str = "yokedcache-fallback";
+
 /// The thread, of which there is one at a time, from an opening to the closing.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
@@ -35,6 +37,12 @@ struct Running {
 }
 
 impl Recovery {
+    /// Whether the thread runs; nothing if there is nothing for it to do.
+    pub(super) fn runs(&self) -> Option<bool> {
+        let running = self.running.as_ref().filter(|_| self.at_work)?;
+        Some(!running.thread.is_finished())
+    }
+
     /// Starts the thread unless it is at work. If it cannot be started, the next call tries again.
     pub(super) fn ensure(&mut self, shared: &Arc<Shared>) {
         if self.at_work || self.stopped || self.waits_for_a_cache {
@@ -49,7 +57,7 @@ impl Recovery {
             let shared = shared.clone();
             move || shared.recover(&stopped)
         };
-        match thread::Builder::new().name("yokedcache-fallback".into()).spawn(work) {
+        match thread::Builder::new().name(THREAD.into()).spawn(work) {
             Ok(thread) => (self.running, self.at_work) = (Some(Running { stop, thread }), true),
             Err(error) => log::error!("yokedcache: cannot start the fallback thread: {error}"),
         }
@@ -85,6 +93,7 @@ impl Shared {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     log::debug!("yokedcache: {} stays given up: {error}", self.name());
+                    self.state.lock().last_trial_error = Some(error);
                 }
                 Err(_) => log::error!("yokedcache: {} panicked when it was tried", self.name()),
             }

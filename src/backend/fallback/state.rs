@@ -26,6 +26,10 @@ pub(super) struct State {
     pub(super) session: Option<Arc<Session>>,
     /// Why the primary was given up, until somebody is told.
     pub(super) opening: Option<Error>,
+    /// The same for as long as anybody may ask.
+    pub(super) last_error: Option<Error>,
+    /// Why the last trial of this outage failed.
+    pub(super) last_trial_error: Option<Error>,
     pub(super) overflowed: bool,
     /// How much of the journal has been carried out since the opening.
     pub(super) replayed: u64,
@@ -144,7 +148,8 @@ impl Shared {
 
     pub(super) fn open(&self, state: &mut State, error: Error) {
         (state.replayed, state.overflowed) = (0, false);
-        state.opening = Some(error);
+        state.last_error = Some(error.clone());
+        (state.opening, state.last_trial_error) = (Some(error), None);
         state.session = Some(self.new_session());
         self.epoch.fetch_add(1, Ordering::Release);
     }
@@ -199,7 +204,7 @@ impl Shared {
         }
         let Some(since) = state.breaker.close() else { return Ok(None) };
         state.file.iter_mut().for_each(JournalFile::clear);
-        (state.behind, state.opening) = (false, None);
+        (state.behind, state.opening, state.last_trial_error) = (false, None, None);
         let (session, replayed) = (state.session.take(), state.replayed);
         self.epoch.fetch_add(1, Ordering::Release);
         Ok(session.map(|session| Closing { session, after: since.elapsed(), replayed }))

@@ -9,7 +9,7 @@ use super::batch::Transport;
 use super::binary;
 use super::fleet::Server;
 use super::wire::{Session, fact};
-use crate::backend::health::{self, Health};
+use crate::backend::health::{self, Health, HealthWarning};
 use crate::backend::remote::buffer::unexpected;
 use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::net;
@@ -26,7 +26,8 @@ impl Memcached {
     pub(super) fn examine(&self, call: Call, probe: Name<'_>) -> Health {
         let call = self.armed(call);
         let servers = self.fleet.servers();
-        let mut health = health::probe(self, share(call, servers.len() + 1), probe);
+        let answered = health::read(self, share(call, servers.len() + 1), probe);
+        let mut health = Health::new("memcached", answered);
         for (index, server) in servers.iter().enumerate() {
             let started = Instant::now();
             let facts = self
@@ -114,24 +115,27 @@ fn ask(transport: Transport, link: &mut Link<Session>, which: &str) -> io::Resul
 }
 
 /// Settings that weaken the promises.
-fn warnings(settings: &Facts) -> Vec<String> {
+fn warnings(settings: &Facts) -> Vec<HealthWarning> {
     let is = |name: &str, value: &str| settings.get(name).is_some_and(|found| found == value);
     let mut warnings = Vec::new();
-    let mut warn = |when: bool, what: &str| {
+    let mut warn = |when: bool, code: &'static str, what: &'static str| {
         if when {
-            warnings.push(what.to_owned());
+            warnings.push(HealthWarning::new(code, what));
         }
     };
     warn(
         is("cas_enabled", "no"),
+        "no-cas",
         "the server does not number entries (-C): loads are not stored, nothing can be swapped",
     );
     warn(
         is("evictions", "off"),
+        "noeviction",
         "the server evicts nothing (-M): when its memory is full, nothing is stored any more",
     );
     warn(
         is("dump_enabled", "no") || is("lru_crawler", "no"),
+        "no-listing",
         "the server does not list its keys (-X or no_lru_crawler): patterns, clear and search fail",
     );
     warnings

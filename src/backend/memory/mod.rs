@@ -114,6 +114,10 @@ impl Backend for Memory {
         self.store.stats(NAME)
     }
 
+    fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        self.sweeper.runs().into_iter().for_each(|runs| each(sweeper::THREAD, runs));
+    }
+
     fn close(&self) {
         self.sweeper.stop();
     }

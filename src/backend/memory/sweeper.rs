@@ -10,6 +10,8 @@ use super::store::Store;
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
+pub(super) const THREAD: &str = "yokedcache-sweeper";
+
 /// Sweeps at an interval until it is stopped or dropped.
 #[derive(Debug)]
 pub(super) struct Sweeper(Mutex<Option<Running>>);
@@ -34,9 +36,14 @@ impl Sweeper {
                 store.sweep(&|| stopped.try_recv() == Err(TryRecvError::Disconnected));
             }
         };
-        let thread = thread::Builder::new().name("yokedcache-sweeper".into()).spawn(work);
+        let thread = thread::Builder::new().name(THREAD.into()).spawn(work);
         let thread = thread.map_err(Error::no_thread)?;
         Ok(Self(Mutex::new(Some(Running { stop, thread }))))
+    }
+
+    /// Whether the thread runs; nothing if there is to be none.
+    pub(super) fn runs(&self) -> Option<bool> {
+        self.0.lock().as_ref().map(|running| !running.thread.is_finished())
     }
 
     /// Ends the thread and waits for it, unless this is the thread: an eviction listener may hold

@@ -9,7 +9,7 @@ use super::Redis;
 use super::batch::Batch;
 use super::topology::Topology;
 use super::wire::{Server, refused, text};
-use crate::backend::health::{self, Health};
+use crate::backend::health::{self, Health, HealthWarning};
 use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::share;
 use crate::backend::{Call, Name};
@@ -23,7 +23,8 @@ impl Redis {
             call => call.armed(),
         };
         let servers = self.topology.known();
-        let mut health = health::probe(self, share(call, servers.len() + 1), probe);
+        let answered = health::read(self, share(call, servers.len() + 1), probe);
+        let mut health = Health::new("redis", answered);
         // The probe may have found others.
         let servers = self.topology.known();
         for (index, server) in servers.iter().enumerate() {
@@ -71,7 +72,7 @@ fn examine(server: &Arc<Server>, limits: Limits) -> Health {
 }
 
 /// Settings that weaken the promises. Where we may not ask there is nothing to say.
-fn warnings(server: &Arc<Server>, limits: Limits) -> Vec<String> {
+fn warnings(server: &Arc<Server>, limits: Limits) -> Vec<HealthWarning> {
     let mut batch = Batch::new(false);
     for setting in ["save", "appendonly", "maxmemory", "maxmemory-policy"] {
         batch.push("", &[b"CONFIG", b"GET", setting.as_bytes()]);
@@ -83,18 +84,18 @@ fn warnings(server: &Arc<Server>, limits: Limits) -> Vec<String> {
     };
     let mut warnings = Vec::new();
     if !setting(0).is_empty() || setting(1) == "yes" {
-        warnings.push(
+        warnings.push(HealthWarning::new(
+            "persistence",
             "the server keeps its data over a restart: entries invalidated since the last snapshot \
-             come back with it. For a cache: save \"\" and appendonly no"
-                .into(),
-        );
+             come back with it. For a cache: save \"\" and appendonly no",
+        ));
     }
     if !matches!(setting(2), "" | "0") && setting(3) == "noeviction" {
-        warnings.push(
+        warnings.push(HealthWarning::new(
+            "noeviction",
             "the server evicts nothing: when its memory is full, nothing is stored any more. For a \
-             cache: maxmemory-policy allkeys-lru"
-                .into(),
-        );
+             cache: maxmemory-policy allkeys-lru",
+        ));
     }
     warnings
 }

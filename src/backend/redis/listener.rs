@@ -56,6 +56,8 @@ struct Shared {
     names: Names,
     to: Listen,
     stop: AtomicBool,
+    /// The server will not tell of changes.
+    is_refused: AtomicBool,
     /// The arrangement of masters all of which are tracked, plus one; 0 if there is none.
     tracked: AtomicU64,
 }
@@ -65,8 +67,9 @@ impl Listener {
     /// If a thread cannot be started.
     pub(super) fn start(topology: Arc<Topology>, names: Names, to: &Listen) -> Result<Self> {
         let to = to.clone();
-        let (stop, tracked) = (AtomicBool::new(false), AtomicU64::new(0));
-        let shared = Arc::new(Shared { topology, names, to, stop, tracked });
+        let (stop, is_refused) = (AtomicBool::new(false), AtomicBool::new(false));
+        let tracked = AtomicU64::new(0);
+        let shared = Arc::new(Shared { topology, names, to, stop, is_refused, tracked });
         let working = shared.clone();
         let thread = thread::Builder::new()
             .name(THREAD.into())
@@ -81,6 +84,12 @@ impl Listening for Listener {
         let Shared { topology, tracked, .. } = &*self.shared;
         let detours = topology.detours();
         (tracked.load(Ordering::Acquire) == topology.shape() + 1).then_some(detours)
+    }
+
+    fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        let runs = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        // One that the server will not tell anything has ended, and has nothing left to do.
+        each(THREAD, runs || self.shared.is_refused.load(Ordering::Acquire));
     }
 }
 
@@ -151,6 +160,7 @@ impl Shared {
             match end {
                 End::Lost(error) => self.to.ear.hear(Heard::Lost(error)),
                 End::Unable(error) => {
+                    self.is_refused.store(true, Ordering::Release);
                     self.to.ear.hear(Heard::Unable(error));
                     return self.to.ear.rest();
                 }

@@ -221,6 +221,12 @@ impl Backend for Redis {
         self.examine(call, probe)
     }
 
+    fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        if let Topology::Sentinel(sentinel) = &*self.topology {
+            sentinel.threads(each);
+        }
+    }
+
     fn listen(&self, to: &Listen) -> Result<Option<Box<dyn Listening>>> {
         // What replicas answer is not heard of before they answer it.
         if self.replica_reads {

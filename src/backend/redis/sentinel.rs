@@ -29,6 +29,8 @@ const BETWEEN_QUESTIONS: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_PER_PING: u32 = 10;
 
+const THREAD: &str = "yokedcache-sentinel";
+
 #[derive(Debug)]
 pub(super) struct Sentinel {
     shared: Arc<Shared>,
@@ -75,7 +77,7 @@ impl Sentinel {
         });
         let listening = shared.clone();
         let listener = thread::Builder::new()
-            .name("yokedcache-sentinel".into())
+            .name(THREAD.into())
             .spawn(move || listening.listen())
             .map_err(Error::no_thread)?;
         Ok(Self { shared, listener: Mutex::new(Some(listener)) })
@@ -118,6 +120,12 @@ impl Sentinel {
         let moved = self.shared.ask(until).is_ok_and(other);
         *asked = Some(Instant::now());
         moved
+    }
+
+    /// The listener, until it is closed.
+    pub(super) fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        let runs = self.listener.lock().as_ref().map(|listener| !listener.is_finished());
+        runs.into_iter().for_each(|runs| each(THREAD, runs));
     }
 
     /// Ends the listener.

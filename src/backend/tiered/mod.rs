@@ -2,6 +2,7 @@
 
 mod builder;
 mod fill;
+mod health;
 mod near;
 
 use std::fmt;
@@ -16,7 +17,7 @@ pub use builder::TieredBuilder;
 
 use self::fill::Ticket;
 use self::near::Near;
-use super::health::probe;
+use super::health::of_parts;
 use super::memory::Memory;
 use super::{
     About, Ask, Attached, Backend, Call, Change, Found, Health, Listen, Listening, Name, Read,
@@ -91,6 +92,8 @@ struct Ears {
     listening: Box<dyn Listening>,
 }
 
+/// The far tier, as a part in statistics.
+const FAR: &str = "far";
 /// How long an entry stays near where no changes are heard of, unless it is said.
 const UNHEARD: Duration = Duration::from_secs(1);
 /// So many signs of life come within the bound.
@@ -337,19 +340,22 @@ impl Backend for Tiered {
 
     fn children(&self, each: &mut dyn FnMut(&str, &dyn Backend)) {
         each("near", &self.near.memory);
-        each("far", &*self.far);
+        each(FAR, &*self.far);
     }
 
-    fn health(&self, call: Call, key: Name<'_>) -> Health {
-        let mut health = probe(self, call, key);
-        self.children(&mut |part, child| {
-            health.children.push((part.into(), child.health(call, key)));
-        });
-        if !self.near.is_on() {
-            let what = "the near tier is not used: it does not hear of changes";
-            health.warnings.push(what.into());
-        }
+    fn health(&self, call: Call, probe: Name<'_>) -> Health {
+        let mut health = of_parts(self, call, probe, |part| part == FAR);
+        let near = self.near.health();
+        health.warnings.extend(health::warning(&near));
+        health.near = Some(near);
         health
+    }
+
+    fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        if let Some(ears) = &*self.ears.read() {
+            ears.listening.threads(each);
+        }
+        self.children(&mut |_, child| child.threads(each));
     }
 
     fn attach(&self, cache: &Attached<'_>) -> Result<()> {

@@ -25,11 +25,15 @@ pub(super) struct Near {
     pub(super) audience: Audience,
     /// That it is off was told.
     told_off: AtomicBool,
+    /// Why it is off or capped.
+    why: Mutex<Option<Error>>,
     /// Changes of state nobody was told of yet.
     untold: Mutex<Vec<Event>>,
     began: Instant,
     /// It may be used until then, in nanoseconds since it began; 0: not at all.
     until: AtomicU64,
+    /// The last moment at which all changes had been heard of, in the same way; 0: none.
+    last_sign: AtomicU64,
     /// How often tags were invalidated: a fill whose tags were not known in time is refused.
     turns: AtomicU64,
 }
@@ -42,6 +46,8 @@ impl Near {
             exact,
             audience: Audience::default(),
             told_off: AtomicBool::new(false),
+            why: Mutex::default(),
+            last_sign: AtomicU64::new(0),
             untold: Mutex::default(),
             began: Instant::now(),
             until: AtomicU64::new(0),
@@ -102,7 +108,21 @@ impl Near {
         self.forget_scope(&Scope::Keys(&Pattern::all()));
     }
 
+    /// Why it was not used the last time it was not.
+    pub(super) fn why(&self) -> Option<Error> {
+        self.why.lock().clone()
+    }
+
+    /// The last moment at which all changes had been heard of.
+    pub(super) fn last_sign(&self) -> Option<Instant> {
+        match self.last_sign.load(Ordering::Relaxed) {
+            0 => None,
+            sign => self.began.checked_add(Duration::from_nanos(sign)),
+        }
+    }
+
     fn lost(&self, error: Error) {
+        *self.why.lock() = Some(error.clone());
         self.until.store(0, Ordering::Release);
         self.forget_all();
         // Also if it never was on: somebody waits for that.
@@ -112,6 +132,7 @@ impl Near {
     }
 
     fn complete(&self, at: Instant) {
+        self.last_sign.store(self.nanos(at).max(1), Ordering::Relaxed);
         let until = self.nanos(at + self.bound);
         let before = self.until.swap(until, Ordering::AcqRel);
         if before == 0 {
@@ -130,6 +151,7 @@ impl Ear for Near {
             Heard::Complete(at) => self.complete(at),
             Heard::Lost(error) => self.lost(error),
             Heard::Unable(error) => {
+                *self.why.lock() = Some(error.clone());
                 self.untold.lock().push(Event::NearCapped { error });
                 self.cap();
             }
