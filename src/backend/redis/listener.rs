@@ -19,7 +19,6 @@ use redis::Value;
 
 use super::batch::Batch;
 use super::resp::Reader;
-use super::slot;
 use super::topology::Topology;
 use super::wire::{Server, refused, text};
 use crate::backend::remote::net;
@@ -42,8 +41,6 @@ const TICK: Duration = Duration::from_millis(50);
 const BEATS: u32 = 6;
 /// So long a sign of life stays at the server.
 const KEPT: &[u8] = b"5000";
-/// More attempts than it takes to hit a slot of any master.
-const SALTS: u32 = 1 << 20;
 
 /// Threads that listen, until it is dropped.
 pub(super) struct Listener {
@@ -392,23 +389,11 @@ impl Post<'_> {
     fn sign(&self, number: u64) -> Option<String> {
         let Shared { topology, to, .. } = self.session.shared;
         let name = |space: &str, salt| stored::beat(space, self.session.id, number, salt);
-        let first = name(to.spaces.first()?, 0);
         if self.alone {
-            return Some(first);
+            return Some(name(to.spaces.first()?, 0));
         }
-        // One that only takes its first slots over: no name would be found.
-        if !topology.serves(self.master) {
-            return None;
-        }
-        let spaces = to.spaces.iter().filter(|space| {
-            let slot = |salt| slot::of(name(space, salt).as_bytes());
-            // Braces in a prefix put all its names into one slot.
-            (1..4).any(|salt| slot(salt) != slot(0)) || topology.owns(self.master, slot(0))
-        });
-        let space = spaces.into_iter().next()?;
-        (0..SALTS)
-            .map(|salt| name(space, salt))
-            .find(|name| topology.owns(self.master, slot::of(name.as_bytes())))
+        let mut spaces = to.spaces.iter();
+        spaces.find_map(|space| topology.own_name(self.master, |salt| name(space, salt)))
     }
 
     fn give_sign(&self, voice: &mut Link<Reader>, name: &str) -> Result<(), End> {

@@ -122,6 +122,14 @@ impl Sentinel {
         moved
     }
 
+    pub(super) fn service(&self) -> &str {
+        &self.shared.service
+    }
+
+    pub(super) fn sentinels(&self) -> &[Arc<Server>] {
+        &self.shared.sentinels
+    }
+
     /// The listener, until it is closed.
     pub(super) fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
         let runs = self.listener.lock().as_ref().map(|listener| !listener.is_finished());

@@ -10,6 +10,7 @@ use redis::{ServerError, Value};
 use super::batch::{Batch, Reply};
 use super::cluster::Cluster;
 use super::sentinel::Sentinel;
+use super::slot;
 use super::wire::{Hello, Role, Server};
 use crate::backend::remote::exchange::{Limits, Lost, Part, exchange};
 use crate::backend::remote::net::{Endpoint, Net};
@@ -20,6 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 const DETOURS: usize = 16;
 /// How often we wait for servers to sort out who is who.
 const PATIENCE: u32 = 3;
+/// More attempts than it takes to hit a slot of any master.
+const NAMES: u32 = 1 << 20;
 const PAUSE: Duration = Duration::from_millis(15);
 
 /// Makes servers of the same kind.
@@ -273,6 +276,25 @@ impl Topology {
             Self::One(_) | Self::Sentinel(_) => true,
             Self::Cluster(cluster) => cluster.serves(server),
         }
+    }
+
+    /// The first of names, by number, that lives on this server; none if none does.
+    pub(super) fn own_name(
+        &self,
+        server: &Arc<Server>,
+        name: impl Fn(u32) -> String,
+    ) -> Option<String> {
+        // One that only takes its first slots over: no name would be found.
+        if !self.serves(server) {
+            return None;
+        }
+        let slot = |number| slot::of(name(number).as_bytes());
+        // Braces in a prefix put all its names into one slot.
+        let vary = (1..4).any(|number| slot(number) != slot(0));
+        if !vary && !self.owns(server, slot(0)) {
+            return None;
+        }
+        (0..NAMES).find(|number| self.owns(server, slot(*number))).map(&name)
     }
 
     /// A server does not behave as a master: those who know are asked.

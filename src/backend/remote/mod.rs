@@ -4,8 +4,11 @@
 // Each backend uses a part.
 #![cfg_attr(not(all(feature = "redis", feature = "memcached")), allow(dead_code))]
 
+pub(crate) mod at_once;
 pub(crate) mod buffer;
 pub(crate) mod exchange;
+pub(crate) mod facts;
+pub(crate) mod health;
 pub(crate) mod lies;
 pub(crate) mod net;
 pub(crate) mod node;
@@ -38,6 +41,15 @@ use crate::error::{Error, Result};
 pub(crate) fn deadline(call: Call, otherwise: Duration) -> Result<Instant> {
     let far = Duration::from_secs(365 * 24 * 3600);
     Ok(Instant::now() + call.left()?.unwrap_or(otherwise).min(far))
+}
+
+/// The call, and no longer than the backend's own settings say.
+pub(crate) fn at_most(call: Call, most: Duration) -> Call {
+    match call.left() {
+        Ok(Some(left)) if left <= most => call.armed(),
+        Ok(_) => Call::Within(most).armed(),
+        Err(_) => call,
+    }
 }
 
 /// The share of a call's time for one server of so many that are still to be asked: one that hangs
@@ -121,8 +133,16 @@ fn all_failed<'s>(errors: impl Iterator<Item = Option<&'s Error>>) -> Result<()>
 
 /// Milliseconds since 1970.
 pub(crate) fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Microseconds since then.
+pub(crate) fn wall_micros() -> u64 {
+    u64::try_from(wall().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn wall() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// 128 bits that nothing made before has, here or in another process: a hash of the process's own

@@ -47,6 +47,8 @@ pub(crate) struct Net {
     /// Whether small packets are sent at once.
     pub(crate) nodelay: bool,
     pub(crate) keepalive: Option<TcpKeepalive>,
+    /// Whether a server that is encrypted has to prove who it is.
+    pub(crate) verifies: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<super::tls::Tls>,
 }
@@ -367,6 +369,7 @@ mod tests {
             connect_timeout: Duration::from_secs(5),
             nodelay: true,
             keepalive: None,
+            verifies: true,
             #[cfg(feature = "tls")]
             tls: None,
         }

@@ -16,6 +16,7 @@ use r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 
 use super::net::{self, Endpoint, Net, Stream};
+use crate::backend::health::{CoolDown, PoolHealth};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An idle connection used within this time is taken to be alive; later it is looked at.
@@ -70,6 +71,8 @@ pub(crate) struct Node<P: Protocol> {
     protocol: P,
     check_after: Duration,
     pool: Pool<Slots<P>>,
+    /// Callers that wait for a connection.
+    waiting: AtomicU32,
     down: Down,
 }
 
@@ -137,8 +140,8 @@ impl<P: Protocol> Node<P> {
             .error_handler(Box::new(NopErrorHandler))
             .thread_pool(pooling.scheduler.clone())
             .build_unchecked(Slots(std::marker::PhantomData));
-        let down = Down::default();
-        Self { endpoint, net, protocol, check_after: pooling.check_after, pool, down }
+        let (waiting, down) = (AtomicU32::new(0), Down::default());
+        Self { endpoint, net, protocol, check_after: pooling.check_after, pool, waiting, down }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -163,6 +166,33 @@ impl<P: Protocol> Node<P> {
         (state.connections, state.idle_connections)
     }
 
+    /// The same for health, with what may be and who waits.
+    pub(crate) fn pool_health(&self) -> PoolHealth {
+        let state = self.pool.state();
+        PoolHealth {
+            size: self.pool.max_size(),
+            in_use: state.connections.saturating_sub(state.idle_connections),
+            idle: state.idle_connections,
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What is known of it if it is known to be down.
+    pub(crate) fn cool_down(&self) -> Option<CoolDown> {
+        let state = self.down.state.lock();
+        let pause = state.as_ref()?;
+        Some(CoolDown {
+            since: pause.since.elapsed(),
+            retry_in: pause.until.saturating_duration_since(Instant::now()),
+            last_error: pause.cause.clone(),
+        })
+    }
+
+    /// Whether it has to prove who it is, if connections are encrypted.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.net.verifies
+    }
+
     /// Closes the connections nobody is using.
     pub(crate) fn close(&self) {
         let idle: Vec<_> = std::iter::from_fn(|| self.pool.try_get()).collect();
@@ -177,15 +207,7 @@ impl<P: Protocol> Node<P> {
             return Err(Error::new(ErrorKind::Timeout, what));
         }
         self.down.admit(until)?;
-        let slot = self.pool.get_timeout(left).map_err(|_| {
-            let what = format!(
-                "all {} connections to {} {} are in use",
-                self.pool.max_size(),
-                P::NAME,
-                self.endpoint
-            );
-            Error::new(ErrorKind::Timeout, what)
-        })?;
+        let slot = self.slot(left)?;
         let mut line = Line { node: self, slot, reused: false };
         line.drop_if_dead(until);
         line.reused = line.slot.0.is_some();
@@ -193,6 +215,25 @@ impl<P: Protocol> Node<P> {
             line.connect(until)?;
         }
         Ok(line)
+    }
+
+    /// A place for a connection, waited for if none is free. Only who waits is counted.
+    fn slot(&self, left: Duration) -> Result<PooledConnection<Slots<P>>> {
+        if let Some(slot) = self.pool.try_get() {
+            return Ok(slot);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let slot = self.pool.get_timeout(left);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        slot.map_err(|_| {
+            let what = format!(
+                "all {} connections to {} {} are in use",
+                self.pool.max_size(),
+                P::NAME,
+                self.endpoint
+            );
+            Error::new(ErrorKind::Timeout, what)
+        })
     }
 
     /// The same whatever is known of the server, for who has pauses of its own: it neither takes the
@@ -313,9 +354,12 @@ struct Down {
 
 #[derive(Debug)]
 struct Pause {
+    since: Instant,
     until: Instant,
     length: Duration,
+    /// What callers are told meanwhile, and why.
     error: Error,
+    cause: Error,
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -358,8 +402,11 @@ impl Down {
         let length =
             state.as_ref().map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(LONGEST_PAUSE));
         let what = format!("known to be down: {error}");
-        let error = Error::with_source(ErrorKind::Unavailable, what, error.clone());
-        *state = Some(Pause { until: Instant::now() + length, length, error });
+        let cause = error.clone();
+        let error = Error::with_source(ErrorKind::Unavailable, what, cause.clone());
+        let now = Instant::now();
+        let since = state.as_ref().map_or(now, |pause| pause.since);
+        *state = Some(Pause { since, until: now + length, length, error, cause });
         self.is.store(true, Ordering::Relaxed);
     }
 }

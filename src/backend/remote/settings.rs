@@ -162,6 +162,10 @@ impl Settings {
                     .with_retries(self.keepalive_count.unwrap_or(KEEPALIVE_COUNT))
             }),
             #[cfg(feature = "tls")]
+            verifies: self.tls.as_ref().is_none_or(TlsSettings::verifies),
+            #[cfg(not(feature = "tls"))]
+            verifies: true,
+            #[cfg(feature = "tls")]
             tls: self.tls.as_ref().map(TlsSettings::build).transpose()?,
         })
     }

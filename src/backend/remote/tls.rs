@@ -77,6 +77,11 @@ impl TlsSettings {
         self
     }
 
+    /// Whether the certificate must be the server's own.
+    pub(crate) fn verifies(&self) -> bool {
+        self.trust == Trust::Full
+    }
+
     /// Reads the files.
     pub(crate) fn build(&self) -> Result<Tls> {
         let provider = Arc::new(ring::default_provider());
