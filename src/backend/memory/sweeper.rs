@@ -62,3 +62,32 @@ impl Drop for Sweeper {
         self.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(work: impl FnOnce() + Send + 'static) -> Sweeper {
+        let (stop, stopped) = bounded(0);
+        let thread = thread::spawn(move || {
+            work();
+            let _ = stopped.recv();
+        });
+        Sweeper(Mutex::new(Some(Running { stop, thread })))
+    }
+
+    #[test]
+    fn one_that_died_is_told_from_one_that_runs_and_one_that_was_stopped() {
+        let sweeper = running(|| ());
+        assert_eq!(sweeper.runs(), Some(true));
+        sweeper.stop();
+        assert_eq!((sweeper.runs(), Sweeper::idle().runs()), (None, None));
+        let sweeper = running(|| panic!("it dies"));
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while sweeper.runs() == Some(true) {
+            assert!(std::time::Instant::now() < end, "it has died");
+            thread::yield_now();
+        }
+        assert_eq!(sweeper.runs(), Some(false));
+    }
+}

@@ -1,0 +1,69 @@
+//! What a cache tells of its health, over whole and broken servers.
+
+#[allow(dead_code)]
+#[path = "../fallback/faulty.rs"]
+mod faulty;
+mod live;
+mod memory;
+#[path = "../support/mod.rs"]
+mod support;
+mod wrapped;
+
+#[cfg(feature = "memcached")]
+mod memcached;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod rights;
+#[cfg(feature = "redis")]
+mod shape;
+#[cfg(feature = "redis")]
+mod topologies;
+#[cfg(feature = "redis")]
+mod wrappers;
+
+use std::time::{Duration, Instant};
+
+use yokedcache::{Health, HealthWarning};
+
+/// How long a check may take here.
+const LIMIT: Duration = Duration::from_millis(600);
+
+/// Calls, and sees that the call ends in time.
+#[track_caller]
+fn timed<T>(call: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = call();
+    let took = started.elapsed();
+    assert!(took < LIMIT * 3, "{took:?}");
+    result
+}
+
+/// The codes of all warnings in the tree.
+fn codes(health: &Health) -> Vec<&'static str> {
+    health.all_warnings().into_iter().map(|(_, warning)| warning.code).collect()
+}
+
+#[track_caller]
+fn warning<'h>(health: &'h Health, code: &str) -> &'h HealthWarning {
+    let all = health.all_warnings();
+    let found = all.iter().find(|(_, warning)| warning.code == code);
+    found.unwrap_or_else(|| panic!("no {code} in {:?}", codes(health))).1
+}
+
+/// The one part of this name, at whatever depth.
+#[track_caller]
+fn part<'h>(health: &'h Health, name: &str) -> &'h Health {
+    fn look<'h>(health: &'h Health, name: &str, found: &mut Vec<&'h Health>) {
+        for (part, child) in &health.children {
+            if part == name {
+                found.push(child);
+            }
+            look(child, name, found);
+        }
+    }
+    let mut found = Vec::new();
+    look(health, name, &mut found);
+    let [one] = found[..] else { panic!("{} of {name} in {health:#?}", found.len()) };
+    one
+}
