@@ -484,14 +484,14 @@ fn counters_keep_every_bit_of_64() {
 
 #[test]
 fn health_tells_what_weakens_the_promises() {
-    let server = RedisServer::start(&[]);
+    let server = RedisServer::start(&[("maxmemory", "50mb"), ("maxmemory-policy", "allkeys-lru")]);
     let cache = cache(&server, "h");
     let health = cache.detailed_health_check();
     assert!(health.is_up() && health.latency.is_some());
     assert_eq!(health.children.len(), 1);
     assert!(health.children[0].1.warnings.is_empty(), "{health:?}");
     server.command(&["CONFIG", "SET", "save", "60 1"]).expect_ok();
-    server.command(&["CONFIG", "SET", "maxmemory", "100mb"]).expect_ok();
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).expect_ok();
     let warnings = &cache.detailed_health_check().children[0].1.warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     let stats = cache.stats().backend;

@@ -52,10 +52,10 @@ impl Cache {
     /// should know.
     ///
     /// It ends within the handle's [timeout](Self::with_timeout), or 5 seconds; a part that hangs
-    /// leaves the others time. A Redis server is asked in four round trips, a Memcached server in five
-    /// (the first time more, to find out who the servers are), servers of one backend at the same time;
-    /// memory and other backends in one read. On servers an entry under the key prefix is stored, read
-    /// and deleted, with five seconds to live.
+    /// leaves the others time. A server is asked in four round trips, all servers of one backend at the
+    /// same time; a cluster takes one more, to ask who its servers are; memory and other backends one
+    /// read. On servers an entry under the key prefix is stored, read and deleted, with five seconds to
+    /// live.
     ///
     /// ```
     /// let health = yokedcache::Cache::memory(10).detailed_health_check();

@@ -111,6 +111,15 @@ fn sentinels_name_the_master_and_are_counted() {
     assert_eq!(codes(&health), ["no-maxmemory"]);
     assert!(health.is_up() && cache.is_live());
 
+    let master = all.master();
+    // Shorter than the sentinels wait before they choose another.
+    let short = cache.with_timeout(Duration::from_millis(300));
+    master.stop();
+    let health = timed(|| short.detailed_health_check());
+    master.cont();
+    assert_eq!(health.status(), HealthStatus::Down);
+    assert_eq!(health.sentinel.unwrap().reachable, 3, "a master that hangs hides no sentinel");
+
     all.sentinels()[0].stop();
     let health = timed(|| cache.detailed_health_check());
     assert_eq!(health.sentinel.as_ref().unwrap().reachable, 2);

@@ -29,12 +29,20 @@ fn a_near_tier_tells_its_signs_of_life_and_why_it_is_off() {
     let near = || cache.detailed_health_check().near.unwrap();
     wait_until("it is on", || near().state == NearState::On);
     cache.set("k", "v").unwrap();
-    cache.get::<String>("k").unwrap();
-    let on = cache.detailed_health_check();
-    assert!(on.is_up() && codes(&on).is_empty());
+    // What is still heard of its own write takes it out again.
+    wait_until("an entry is near", || {
+        cache.get::<String>("k").unwrap();
+        near().entries == Some(1)
+    });
+    let mut on = cache.detailed_health_check();
+    // A busy machine may be late with a sign of life.
+    wait_until("all is well", || {
+        on = cache.detailed_health_check();
+        on.is_up()
+    });
+    assert!(codes(&on).is_empty());
     let told = on.near.unwrap();
     assert!(told.last_sign.unwrap() < bound && told.why.is_none());
-    assert_eq!(told.entries, Some(1));
 
     proxy.set(Plan::Hold);
     wait_until("it is off", || near().state == NearState::Off);

@@ -44,6 +44,13 @@ impl Memcached {
         let names = servers.iter().map(|server| server.endpoint().to_string());
         let nowhere = || Error::new(ErrorKind::Unavailable, "there are no servers");
         let mut health = of_servers(NAME, names.zip(examined).collect(), nowhere);
+        if self.fleet.transport() == Transport::Binary {
+            health.warn(HealthWarning::new(
+                "no-listing",
+                "the binary protocol does not list keys: patterns, clear and search fail. Use the meta \
+                 protocol where no login by SASL is asked for",
+            ));
+        }
         if servers.iter().any(|server| !server.is_verified()) {
             health.warn(unverified());
         }

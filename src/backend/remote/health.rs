@@ -59,10 +59,10 @@ pub(crate) fn not_written(error: &Error) -> HealthWarning {
 pub(crate) fn clock(told: u64, coarse: u64, trip: Duration, ended: u64) -> ClockOffset {
     let half = trip.as_micros() as f64 / 2.0;
     let theirs = told as f64 + coarse as f64 / 2.0;
-    let mut offset = ClockOffset::default();
-    offset.ahead_ms = rounded((theirs - (ended as f64 - half)) / 1000.0);
-    offset.error_ms = rounded((half + coarse as f64 / 2.0) / 1000.0);
-    offset
+    ClockOffset {
+        ahead_ms: rounded((theirs - (ended as f64 - half)) / 1000.0),
+        error_ms: rounded((half + coarse as f64 / 2.0) / 1000.0),
+    }
 }
 
 /// To the microsecond.
@@ -185,8 +185,7 @@ mod tests {
     #[test]
     fn only_what_is_surely_apart_is_told() {
         for (ahead_ms, told) in [(0.9e3, false), (1.3e3, false), (-1.6e3, true), (9e3, true)] {
-            let mut clock = ClockOffset::default();
-            (clock.ahead_ms, clock.error_ms) = (ahead_ms, 500.0);
+            let clock = ClockOffset { ahead_ms, error_ms: 500.0 };
             assert_eq!(skewed(clock, "").is_some(), told, "{ahead_ms}");
         }
     }
@@ -194,9 +193,12 @@ mod tests {
     #[test]
     fn memory_that_is_short_is_told_where_nothing_is_evicted() {
         let codes = |policy: &str, most, used| {
-            let mut server = ServerHealth::default();
-            server.eviction_policy = Some(policy.into());
-            (server.max_memory, server.used_memory) = (Some(most), Some(used));
+            let server = ServerHealth {
+                eviction_policy: Some(policy.into()),
+                max_memory: Some(most),
+                used_memory: Some(used),
+                ..ServerHealth::default()
+            };
             memory(&server).iter().map(|warning| warning.code).collect::<Vec<_>>()
         };
         assert_eq!(codes("noeviction", 0, 5), ["no-maxmemory"]);

@@ -28,29 +28,84 @@ const NAME: &str = "redis";
 /// How long a sentinel is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Who is asked.
+enum Asked<'s> {
+    Node(&'s Arc<Server>),
+    Sentinel(&'s Arc<Server>),
+}
+
+enum Answer {
+    Node(Box<Health>, Option<ClusterHealth>),
+    /// Whether it answers.
+    Sentinel(bool),
+}
+
+impl Asked<'_> {
+    fn server(&self) -> &Server {
+        match self {
+            Self::Node(server) | Self::Sentinel(server) => server,
+        }
+    }
+}
+
 impl Redis {
-    /// Asks each server for its state, all at the same time.
+    /// Asks each server for its state, and the sentinels for a sign of life, all at the same time.
     pub(super) fn examine(&self, call: Call, probe: Name<'_>) -> Health {
         let call = at_most(call, self.timeout);
         let (servers, unknown) = self.servers(call);
-        let examined = at_once(&servers, call, |server, call| match self.limits(call) {
-            Ok(limits) => Visit::new(self, server, limits).pay(probe.space()),
-            Err(error) => (Health::new(NAME, Err(error)), None),
-        });
-        let (nodes, clusters): (Vec<_>, Vec<_>) = examined.into_iter().unzip();
-        let names = servers.iter().map(|server| server.endpoint().to_string());
-        let nowhere = || Error::new(ErrorKind::Unavailable, "no redis server is known");
-        let mut health =
-            of_servers(NAME, names.zip(nodes).collect(), || unknown.unwrap_or_else(nowhere));
-        health.cluster = clusters.into_iter().flatten().next();
-        health.warnings.extend(health.cluster.as_ref().and_then(broken));
-        if let Topology::Sentinel(sentinel) = &*self.topology {
-            let sentinels = self.ask_sentinels(sentinel, call);
-            health.warnings.extend(unwatched(&sentinels));
-            health.sentinel = Some(sentinels);
+        let nodes = servers.iter().map(Asked::Node);
+        let sentinels = self.sentinels().into_iter().flat_map(|all| all.sentinels());
+        let all: Vec<Asked<'_>> = nodes.chain(sentinels.map(Asked::Sentinel)).collect();
+        let answers = at_once(&all, call, |asked, call| self.ask(asked, call, probe));
+        let (mut nodes, mut reachable) = (Vec::new(), 0);
+        let mut cluster = None;
+        for (asked, answer) in all.iter().zip(answers) {
+            match answer {
+                Answer::Node(health, told) => {
+                    cluster = cluster.or(told);
+                    nodes.push((asked.server().endpoint().to_string(), *health));
+                }
+                Answer::Sentinel(answers) => reachable += usize::from(answers),
+            }
         }
+        let nowhere = || Error::new(ErrorKind::Unavailable, "no redis server is known");
+        let mut health = of_servers(NAME, nodes, || unknown.unwrap_or_else(nowhere));
+        health.warnings.extend(cluster.as_ref().and_then(broken));
+        health.cluster = cluster;
+        health.sentinel = self.sentinels().map(|all| watch(all, reachable));
+        health.warnings.extend(health.sentinel.as_ref().and_then(unwatched));
         self.weigh(&mut health, &servers);
         health
+    }
+
+    fn sentinels(&self) -> Option<&Sentinel> {
+        match &*self.topology {
+            Topology::Sentinel(sentinel) => Some(sentinel),
+            Topology::One(_) | Topology::Cluster(_) => None,
+        }
+    }
+
+    fn ask(&self, asked: &Asked<'_>, call: Call, probe: Name<'_>) -> Answer {
+        match asked {
+            Asked::Sentinel(server) => Answer::Sentinel(self.answers(server, call)),
+            Asked::Node(server) => {
+                let (health, cluster) = match self.limits(call) {
+                    Ok(limits) => Visit::new(self, server, limits).pay(probe.space()),
+                    Err(error) => (Health::new(NAME, Err(error)), None),
+                };
+                Answer::Node(Box::new(health), cluster)
+            }
+        }
+    }
+
+    /// Whether a sentinel does.
+    fn answers(&self, sentinel: &Arc<Server>, call: Call) -> bool {
+        let mut batch = Batch::new(false);
+        batch.push("", &[b"PING"]);
+        let said = self.limits(at_most(call, PATIENCE)).and_then(|limits| {
+            Topology::run_at(sentinel, &mut batch, Limits { retry_late: false, ..limits })
+        });
+        said.is_ok_and(|said| !matches!(said[..], [Value::ServerError(_)]))
     }
 
     /// The servers, and why not all of them are known. Half of the time is left to ask them.
@@ -58,25 +113,6 @@ impl Redis {
         let asked = self.limits(share(call, 2));
         let unknown = asked.and_then(|limits| self.topology.masters(limits.until)).err();
         (self.topology.known(), unknown)
-    }
-
-    fn ask_sentinels(&self, sentinel: &Sentinel, call: Call) -> SentinelHealth {
-        let call = at_most(call, PATIENCE);
-        let answers = |server: &Arc<Server>, call| {
-            let mut batch = Batch::new(false);
-            batch.push("", &[b"PING"]);
-            let asked = self.limits(call).and_then(|limits| {
-                Topology::run_at(server, &mut batch, Limits { retry_late: false, ..limits })
-            });
-            asked.is_ok_and(|said| !matches!(said[..], [Value::ServerError(_)]))
-        };
-        let answered = at_once(sentinel.sentinels(), call, answers);
-        SentinelHealth {
-            service: sentinel.service().to_owned(),
-            master: sentinel.known().map(|master| master.endpoint().to_string()),
-            sentinels: answered.len(),
-            reachable: answered.into_iter().filter(|answers| *answers).count(),
-        }
     }
 
     /// What follows from our own settings.
@@ -105,6 +141,15 @@ impl Redis {
         }
         (stats.connections, stats.idle_connections) = (Some(all), Some(idle));
         stats
+    }
+}
+
+fn watch(sentinel: &Sentinel, reachable: usize) -> SentinelHealth {
+    SentinelHealth {
+        service: sentinel.service().to_owned(),
+        master: sentinel.known().map(|master| master.endpoint().to_string()),
+        sentinels: sentinel.sentinels().len(),
+        reachable,
     }
 }
 
