@@ -9,6 +9,8 @@ mod memory;
 mod support;
 mod wrapped;
 
+#[cfg(feature = "redis")]
+mod clocks;
 #[cfg(feature = "memcached")]
 mod memcached;
 #[cfg(feature = "redis")]

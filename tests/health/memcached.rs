@@ -1,10 +1,12 @@
 //! Memcached servers: whole, one of them down, and with options that take something away.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use yokedcache::{Cache, ErrorKind, Health, HealthStatus, Memcached};
 
-use crate::support::{MemcachedFleet, MemcachedServer, wait_until};
+use crate::support::{MemcachedFleet, MemcachedServer, Plan, Proxy, wait_until};
 use crate::{LIMIT, codes, part, timed, warning};
 
 fn cache(url: &str) -> Cache {
@@ -80,6 +82,38 @@ fn where_others_stand_in_each_server_is_still_asked_itself() {
     assert!(!part(&health, &fleet.servers[0].addr()).is_up());
     assert!(part(&health, &fleet.servers[1].addr()).is_up());
     wait_until("another stands in", || cache.health_check().is_ok());
+}
+
+#[test]
+fn with_all_connections_in_use_the_check_takes_one_of_its_own() {
+    let server = MemcachedServer::start(&[]);
+    let proxy = Proxy::to(&server.addr());
+    let url = format!("memcached://{}", proxy.addr());
+    let memcached = Memcached::builder(&url).pool_size(1).timeout(Duration::from_secs(20));
+    let cache = Cache::builder(memcached.build().unwrap()).key_prefix("h").build().unwrap();
+    cache.set("k", "v").unwrap();
+    proxy.set(Plan::Delay(Duration::from_millis(50)));
+    let stop = AtomicBool::new(false);
+    let health = thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    cache.get::<String>("k").unwrap();
+                }
+            });
+        }
+        let mut health = cache.detailed_health_check();
+        wait_until("two wait", || {
+            health = cache.detailed_health_check();
+            part(&health, &proxy.addr()).pool.unwrap().waiting == 2
+        });
+        stop.store(true, Ordering::Relaxed);
+        health
+    });
+    assert_eq!((health.status(), codes(&health)), (HealthStatus::Degraded, vec!["pool-exhausted"]));
+    let there = part(&health, &proxy.addr());
+    assert!(there.server.is_some() && there.latency.unwrap() >= Duration::from_millis(50));
+    assert!(cache.detailed_health_check().is_up());
 }
 
 #[test]

@@ -39,7 +39,16 @@ fn who_may_only_read_is_told_so() {
     let health = cache.detailed_health_check();
     assert_eq!((health.status(), codes(&health)), (HealthStatus::Degraded, vec!["write-refused"]));
     assert!(warning(&health, "write-refused").text.contains("NOPERM"));
+    assert!(warning(&health, "write-refused").text.contains("right"));
     cache.health_check().unwrap();
+}
+
+#[test]
+fn a_server_that_refuses_writes_for_reasons_of_its_own_says_which() {
+    let server = RedisServer::start(&[&HEALTHY[..], &[("min-replicas-to-write", "1")]].concat());
+    let health = cache(server.url()).detailed_health_check();
+    assert_eq!((health.status(), codes(&health)), (HealthStatus::Degraded, vec!["write-refused"]));
+    assert!(warning(&health, "write-refused").text.contains("NOREPLICAS"));
 }
 
 #[test]
@@ -47,7 +56,9 @@ fn who_may_not_read_is_down() {
     let server = RedisServer::acl("app", "secret", "~other:* resetchannels +@all");
     let cache = cache(server.url());
     assert_eq!(cache.health_check().unwrap_err().kind(), ErrorKind::Denied);
-    assert_eq!(cache.detailed_health_check().error.unwrap().kind(), ErrorKind::Denied);
+    let health = cache.detailed_health_check();
+    assert_eq!(health.error.as_ref().unwrap().kind(), ErrorKind::Denied);
+    assert!(codes(&health).is_empty(), "that it cannot be written goes without saying");
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::node::{Node, Protocol};
 use super::wall_micros;
-use crate::backend::health::{ClockOffset, Health, HealthWarning, Latencies, ServerHealth};
+use crate::backend::health::{
+    ClockOffset, Health, HealthWarning, Latencies, PoolHealth, ServerHealth,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Clocks farther apart are worth a word.
@@ -19,12 +21,20 @@ pub(crate) struct Trial {
     pub(crate) warnings: Vec<HealthWarning>,
 }
 
+impl Trial {
+    /// Puts it into the health of a server. Of one that cannot be read from nothing else is worth a
+    /// word.
+    pub(crate) fn tell(self, health: &mut Health) {
+        let tried = self.latencies != Latencies::default();
+        health.probe = tried.then_some(self.latencies);
+        if health.error.is_none() {
+            health.warnings.extend(self.warnings);
+        }
+    }
+}
+
 /// Fills in what our side of the connections knows, as it was `before` the server was asked.
-pub(crate) fn our_side<P: Protocol>(
-    health: &mut Health,
-    node: &Node<P>,
-    before: crate::backend::health::PoolHealth,
-) {
+pub(crate) fn our_side<P: Protocol>(health: &mut Health, node: &Node<P>, before: PoolHealth) {
     if before.is_exhausted() {
         let text = format!(
             "all {} connections are in use and {} callers wait: look for calls that hang, or give the \
@@ -47,9 +57,13 @@ pub(crate) fn not_written(error: &Error) -> HealthWarning {
                  (maxmemory-policy allkeys-lru), or give it more"
             ),
         ),
+        ErrorKind::Denied => HealthWarning::trouble(
+            "write-refused",
+            format!("an entry can be read and not written ({error}): give the user the right to"),
+        ),
         _ => HealthWarning::trouble(
             "write-refused",
-            format!("an entry can be read and not written ({error}): look at the user's rights"),
+            format!("an entry can be read and not written ({error}): look at the server's log"),
         ),
     }
 }

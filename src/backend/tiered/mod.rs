@@ -352,9 +352,11 @@ impl Backend for Tiered {
     }
 
     fn threads(&self, each: &mut dyn FnMut(&str, bool)) {
+        let mut listening = Vec::new();
         if let Some(ears) = &*self.ears.read() {
-            ears.listening.threads(each);
+            ears.listening.threads(&mut |name, runs| listening.push((name.to_owned(), runs)));
         }
+        listening.iter().for_each(|(name, runs)| each(name, *runs));
         self.children(&mut |_, child| child.threads(each));
     }
 

@@ -47,9 +47,7 @@ impl<'v> Visit<'v> {
         let answered = self.knock().and_then(|()| self.try_entry(space, &mut trial));
         let is_up = answered.is_ok();
         let mut health = Health::new(NAME, answered);
-        let latencies = trial.latencies;
-        health.probe = Some(latencies).filter(|latencies| *latencies != Default::default());
-        health.warnings = trial.warnings;
+        trial.tell(&mut health);
         let cluster = if is_up { self.question(&mut health) } else { None };
         our_side(&mut health, self.server, self.pool);
         (health, cluster)

@@ -1,0 +1,116 @@
+//! One server: a trial of an entry, and what the server says of itself. Four round trips.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::Memcached;
+use super::super::batch::{Batch, Mode, Op, Reply, Transport};
+use super::super::fleet::Server;
+use super::super::store;
+use super::{NAME, said};
+use crate::backend::health::{Health, PoolHealth};
+use crate::backend::remote::exchange::{Limits, Lost, Part, exchange};
+use crate::backend::remote::health::{Trial, not_written, our_side, ours, warnings};
+use crate::backend::remote::store::End;
+use crate::backend::remote::{stored, unique};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long what is stored for the trial lives at most, in milliseconds.
+const KEPT: End = End::After(5_000);
+/// What is asked of a server.
+const KINDS: [&str; 2] = ["", "settings"];
+
+pub(super) struct Visit<'v> {
+    memcached: &'v Memcached,
+    server: &'v Arc<Server>,
+    limits: Limits,
+    /// As it was before.
+    pool: PoolHealth,
+}
+
+impl<'v> Visit<'v> {
+    pub(super) fn new(memcached: &'v Memcached, server: &'v Arc<Server>, limits: Limits) -> Self {
+        // An answer that is late is what is to be told.
+        let limits = Limits { retry_late: false, ..limits };
+        Self { memcached, server, limits, pool: server.pool_health() }
+    }
+
+    pub(super) fn pay(self, space: &str) -> Health {
+        let mut trial = Trial::default();
+        let mut health = match self.pool.is_exhausted() {
+            false => Health::new(NAME, self.try_entry(space, &mut trial)),
+            // With all connections in use what it says of itself is its sign of life.
+            true => Health::new(NAME, Ok(Duration::ZERO)),
+        };
+        trial.tell(&mut health);
+        if health.error.is_none()
+            && let Err(error) = self.question(&mut health)
+            && self.pool.is_exhausted()
+        {
+            health = Health::new(NAME, Err(error));
+        }
+        our_side(&mut health, self.server, self.pool);
+        health
+    }
+
+    /// Stores, reads and deletes an entry at this server, whoever its name belongs to. How long the
+    /// server took to answer.
+    fn try_entry(&self, space: &str, trial: &mut Trial) -> Result<Duration> {
+        let name = stored::beat(space, unique(), 0, 0);
+        let store = Op::Store { mode: Mode::Always, bytes: b"1", until: store::until(KEPT) };
+        trial.latencies.set = self.written(&name, store, trial)?;
+        let took = match self.ask(&name, Op::Get { more: false })? {
+            (Reply::Refused(error) | Reply::Hangs(error), _) => return Err(error),
+            (_, took) => took,
+        };
+        trial.latencies.get = Some(took);
+        if trial.latencies.set.is_some() {
+            trial.latencies.delete = self.written(&name, Op::Delete(None), trial)?;
+        }
+        Ok(took)
+    }
+
+    /// How long a write took; nothing if it was refused.
+    fn written(&self, name: &str, op: Op<'_>, trial: &mut Trial) -> Result<Option<Duration>> {
+        Ok(match self.ask(name, op)? {
+            (Reply::Refused(error) | Reply::Hangs(error), _) => {
+                trial.warnings.push(not_written(&error));
+                None
+            }
+            (_, took) => Some(took),
+        })
+    }
+
+    fn ask(&self, name: &str, op: Op<'_>) -> Result<(Reply, Duration)> {
+        let mut batch = Batch::new(self.memcached.fleet.clone());
+        batch.push(name, op);
+        let mut parts = [Part::new(self.server.clone(), vec![0])];
+        let started = Instant::now();
+        exchange(&batch, &mut parts, self.limits);
+        let [Part { mut replies, .. }] = parts;
+        let nothing = || Error::new(ErrorKind::Backend, "memcached gave no answer");
+        let reply = replies.pop().ok_or_else(nothing)?.map_err(Lost::into_error)?;
+        Ok((reply, started.elapsed()))
+    }
+
+    /// What the server says of itself.
+    fn question(&self, health: &mut Health) -> Result<()> {
+        let Self { memcached, server, limits, pool } = self;
+        let ask = if pool.is_exhausted() { said::apart } else { said::of };
+        let started = Instant::now();
+        let told = ask(memcached, server, limits.until, KINDS)?;
+        let trip = started.elapsed();
+        if pool.is_exhausted() {
+            health.latency = Some(trip);
+        }
+        let server = said::server(&told, trip, ours());
+        let also = match memcached.fleet.transport() {
+            Transport::Meta => ", and times to live of over a month",
+            Transport::Binary => ", and so do all times to live over the binary protocol",
+        };
+        health.warnings.extend(warnings(&server, also));
+        health.warnings.extend(said::unable(&told[1]));
+        health.server = Some(Box::new(server));
+        Ok(())
+    }
+}
