@@ -287,6 +287,17 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_did_not_count_itself_out_has_died() {
+        let pool = Pool::new(1, 10);
+        assert!(pool.is_live(), "it needs none");
+        assert!(pool.submit(Urgency::Background, Box::new(|| panic!("a loader's"))));
+        assert!(pool.drain(LONG) && pool.is_live(), "that kills none");
+        pool.shared.state.lock().threads += 1;
+        assert!(!pool.is_live());
+        pool.shared.state.lock().threads -= 1;
+    }
+
+    #[test]
     fn dropped_it_waits_for_what_runs_and_forgets_the_rest() {
         let pool = Pool::new(1, 10);
         let (done, begun) = (Arc::new(AtomicUsize::new(0)), bounded(1));
