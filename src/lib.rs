@@ -64,6 +64,7 @@ mod random;
 #[cfg(all(test, shuttle))]
 mod schedules;
 mod stats;
+mod streak;
 mod sync;
 mod tag;
 mod value;
@@ -98,6 +99,11 @@ pub use key::MAX_KEY;
 pub use pattern::Pattern;
 pub use stats::{BackendStats, Misses, Stats};
 pub use tag::{And, Either, MAX_TAGS};
+
+#[doc = include_str!("../docs/metrics.md")]
+pub mod monitoring {
+    pub use crate::stats::{Histogram, Operation, Operations, Removals, Timing, to_prometheus};
+}
 
 #[doc = include_str!("../docs/choosing-a-policy.md")]
 pub mod choosing_a_policy {}

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::streak::Streak;
+
 thread_local! {
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
@@ -45,6 +47,8 @@ struct Shared {
     work: Condvar,
     /// There is no work left, or it is over.
     quiet: Condvar,
+    panics: Streak,
+    no_thread: Streak,
 }
 
 #[derive(Default)]
@@ -77,7 +81,8 @@ impl Pool {
     /// So many threads at most, and so much work in the background that has not begun.
     pub(crate) fn new(most_threads: usize, most_waiting: usize) -> Self {
         let (state, work, quiet) = (Mutex::default(), Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { most_threads, state, work, quiet });
+        let (panics, no_thread) = (Streak::new(), Streak::new());
+        let shared = Arc::new(Shared { most_threads, state, work, quiet, panics, no_thread });
         Self { shared, threads: Mutex::default(), most_waiting }
     }
 
@@ -141,7 +146,9 @@ impl Pool {
                 true
             }
             Err(error) => {
-                log::error!("yokedcache: cannot start a loader thread: {error}");
+                if let Some(more) = self.shared.no_thread.on() {
+                    log::error!("yokedcache: cannot start a loader thread: {error}{more}");
+                }
                 state.threads > 0
             }
         }
@@ -192,8 +199,10 @@ impl Shared {
             };
             state.running += 1;
             drop(state);
-            if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                log::error!("yokedcache: a loader panicked on a thread of the cache");
+            if catch_unwind(AssertUnwindSafe(work)).is_err()
+                && let Some(more) = self.panics.on()
+            {
+                log::error!("yokedcache: a loader panicked on a thread of the cache{more}");
             }
             state = self.state.lock();
             state.running -= 1;

@@ -10,7 +10,7 @@ use super::{Cache, Lookup, View};
 use crate::backend::{Cause, Change, Grant, Name, Read, Tags, Want, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Names;
-use crate::stats::Count;
+use crate::stats::{Count, Operation};
 
 impl View {
     pub(super) fn names<S: AsRef<str>>(&self, keys: impl IntoIterator<Item = S>) -> Result<Names> {
@@ -56,7 +56,7 @@ impl Core {
         want: &Want<'_>,
     ) -> Result<Vec<Read>> {
         let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
-        let done = self.backend.read(policy.call(), names, want, &mut out);
+        let done = self.ask(Operation::of_reads(want), policy, names, want, &mut out);
         if done.is_ok() {
             return Ok(out);
         }
@@ -78,7 +78,7 @@ impl Core {
         let overtaking = writes.iter().filter(|write| !matches!(write.when, When::Lease(_)));
         overtaking.for_each(|write| self.flights.overtake(write.key.as_str()));
         let mut out: Vec<Wrote> = writes.iter().map(|_| Wrote::Unanswered).collect();
-        let done = self.backend.write(policy.call(), writes, &mut out);
+        let done = self.tell_all(policy, writes, &mut out);
         done.inspect_err(|error| self.note(error))?;
         Ok(out.into_iter().map(|wrote| self.wrote(Ok(()), wrote)).collect())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Streak};
+use super::core::Core;
 use super::freshness::{End, Freshness};
 use super::policy::Policy;
 use super::ttl::Ttl;
@@ -17,6 +17,7 @@ use crate::key::MAX_KEY;
 use crate::pool::Pool;
 use crate::random::Random;
 use crate::stats::Counters;
+use crate::streak::Streak;
 
 /// The prefix of caches on backends that other programs use, too.
 const SHARED_PREFIX: &str = "yokedcache";
@@ -245,10 +246,12 @@ impl CacheBuilder {
             backend,
             format: Format::new(codec, compression)?,
             clock,
-            counters: Counters::default(),
+            counters: Counters::new(),
             flights: Arc::new(Flights::new()),
             random,
-            failing: Streak::default(),
+            failing: Streak::new(),
+            loaders_failing: Streak::new(),
+            fills_failing: Streak::new(),
         };
         let (core, pool) = (Arc::new(core), Arc::new(Pool::new(threads, queue)));
         Ok(Cache(Arc::new(View { core, pool, prefix: prefix.into(), policy })))

@@ -3,7 +3,6 @@
 
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::policy::Policy;
 use crate::backend::{About, Backend, Cause, Grant, Name, Read, Tags, Want, When, Write, Wrote};
@@ -12,7 +11,8 @@ use crate::codec::Format;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::Flights;
 use crate::random::Random;
-use crate::stats::{Count, Counters};
+use crate::stats::{Count, Counters, Operation};
+use crate::streak::Streak;
 
 /// What all handles of a cache share.
 #[derive(Debug)]
@@ -23,7 +23,12 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) flights: Arc<Flights>,
     pub(crate) random: Random,
+    /// The backend.
     pub(crate) failing: Streak,
+    /// Loaders whose older values are served instead.
+    pub(crate) loaders_failing: Streak,
+    /// Loaded values that could not be stored.
+    pub(crate) fills_failing: Streak,
 }
 
 impl Core {
@@ -45,7 +50,7 @@ impl Core {
         read: &mut Read,
     ) -> Result<()> {
         let (names, out) = (slice::from_ref(&name), slice::from_mut(read));
-        let done = self.backend.read(policy.call(), names, want, out);
+        let done = self.ask(Operation::of_read(want), policy, names, want, out);
         self.answered(policy, done, read)
     }
 
@@ -58,7 +63,7 @@ impl Core {
         read: &mut Read,
     ) -> Result<()> {
         if done.is_ok() && matches!(read, Read::Hit(_) | Read::Miss(..)) {
-            self.failing.over();
+            self.answers();
             return Ok(());
         }
         self.failed(policy, done, read)
@@ -80,9 +85,8 @@ impl Core {
         if !matches!(write.when, When::Lease(_)) {
             self.flights.overtake(write.key.as_str());
         }
-        let mut out = [Wrote::Unanswered];
-        let done = self.backend.write(policy.call(), &mut [write], &mut out);
-        let [wrote] = out;
+        let mut wrote = Wrote::Unanswered;
+        let done = self.tell_one(policy, write, &mut wrote);
         self.wrote(done, wrote)
     }
 
@@ -92,7 +96,7 @@ impl Core {
             (Err(error), _) | (_, Wrote::Failed(error)) => error,
             (Ok(()), Wrote::Unanswered) => unanswered(),
             (Ok(()), wrote) => {
-                self.failing.over();
+                self.answers();
                 return Ok(wrote);
             }
         };
@@ -102,9 +106,27 @@ impl Core {
 
     /// Counts a failure, and logs the first of a streak.
     pub(crate) fn note(&self, error: &Error) {
-        if error.is_outage() {
-            self.counters.add(Count::Failure);
-            self.failing.on(self.backend.about().name, error);
+        if !error.is_outage() {
+            return;
+        }
+        self.counters.add(Count::Failure);
+        if let Some(more) = self.failing.on() {
+            log::warn!("yokedcache: {} fails: {error}{more}", self.backend.about().name);
+        }
+    }
+
+    #[inline]
+    fn answers(&self) {
+        if let Some(failed) = self.failing.over() {
+            log::info!("yokedcache: the backend answers again after {failed} failed calls");
+        }
+    }
+
+    /// A loader succeeded.
+    #[inline]
+    pub(super) fn loader_answers(&self) {
+        if let Some(failed) = self.loaders_failing.over() {
+            log::info!("yokedcache: loaders succeed again after {failed} failed ones");
         }
     }
 
@@ -130,24 +152,4 @@ impl Core {
 
 pub(crate) fn unanswered() -> Error {
     Error::new(ErrorKind::Backend, "the backend gave no fitting answer")
-}
-
-/// How many calls in a row the backend has failed, so that only the first is logged.
-#[derive(Debug, Default)]
-pub(crate) struct Streak(AtomicU64);
-
-impl Streak {
-    fn on(&self, backend: &str, error: &Error) {
-        if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
-            log::warn!("yokedcache: {backend} fails: {error}");
-        }
-    }
-
-    #[inline]
-    fn over(&self) {
-        if self.0.load(Ordering::Relaxed) != 0 {
-            let failed = self.0.swap(0, Ordering::Relaxed);
-            log::info!("yokedcache: the backend answers again after {failed} failed calls");
-        }
-    }
 }

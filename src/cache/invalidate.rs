@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::core::{Core, unanswered};
+use super::core::unanswered;
 use super::{Cache, View};
 use crate::backend::{
     Cause, Change, Found, Name, NotDone, Read, Removed, Scope, Want, When, Write, Wrote,
@@ -10,7 +10,6 @@ use crate::backend::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Names;
 use crate::pattern::Pattern;
-use crate::stats::Count;
 
 /// How many entries a walk over all keys reads at once.
 const PAGE: usize = 512;
@@ -40,7 +39,7 @@ impl Cache {
         if tags.is_empty() {
             return Ok(Removed::counted(0));
         }
-        self.0.core.invalidate(&self.0, &Scope::AnyTag(&tags.to_vec()))
+        self.0.core.invalidate(&self.0.policy, &Scope::AnyTag(&tags.to_vec()))
     }
 
     /// Removes every entry that has all of these tags. Otherwise as
@@ -57,7 +56,7 @@ impl Cache {
             return Ok(Removed::counted(0));
         }
         let tags = tags.to_vec();
-        let removed = self.0.core.invalidate(&self.0, &Scope::AllTags(&tags));
+        let removed = self.0.core.invalidate(&self.0.policy, &Scope::AllTags(&tags));
         match removed {
             Err(error) if error.kind() == ErrorKind::Unsupported => self.remove_each(&tags),
             removed => removed,
@@ -112,7 +111,7 @@ impl Cache {
     {
         let pattern = pattern.try_into()?.within(&self.0.prefix);
         self.0.core.need_scan()?;
-        self.0.core.invalidate(&self.0, &Scope::Keys(&pattern))
+        self.0.core.invalidate(&self.0.policy, &Scope::Keys(&pattern))
     }
 
     /// Removes every entry of this namespace, nested ones included, and nothing else.
@@ -179,7 +178,7 @@ impl Cache {
         let View { core, prefix, policy, .. } = &*self.0;
         let pattern = pattern.try_into()?.within(prefix);
         core.need_scan()?;
-        core.backend.scan(policy.call(), &pattern, &mut |full| {
+        core.scan(policy, &pattern, &mut |full| {
             let keys = full.iter().map(|key| &key[prefix.len()..]);
             page(&keys.filter(|key| !key.is_empty()).collect::<Vec<_>>())
         })
@@ -282,10 +281,10 @@ impl View {
         pattern: &Pattern,
         each: &mut dyn FnMut(Name<'_>, &Found) -> Result<()>,
     ) -> Result<()> {
-        let (core, call) = (&*self.core, self.policy.call());
+        let core = &*self.core;
         core.need_scan()?;
         let mut result = Ok(());
-        core.backend.scan(call, &pattern.within(&self.prefix), &mut |full| {
+        core.scan(&self.policy, &pattern.within(&self.prefix), &mut |full| {
             for keys in full.chunks(PAGE) {
                 result = self.heads(keys, each);
                 if result.is_err() {
@@ -303,10 +302,9 @@ impl View {
         each: &mut dyn FnMut(Name<'_>, &Found) -> Result<()>,
     ) -> Result<()> {
         let names: Vec<_> = keys.iter().map(|key| Name::new(key, self.prefix.len())).collect();
-        let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
         let token = self.core.backend.about().can.versions;
         let want = Want { head_only: true, meta: true, quiet: true, token, ..Want::VALUE };
-        self.core.backend.read(self.policy.call(), &names, &want, &mut out)?;
+        let out = self.core.ask_about(&self.policy, &names, &want)?;
         for (name, read) in names.into_iter().zip(out) {
             match read {
                 Read::Hit(found) => each(name, &found)?,
@@ -316,17 +314,5 @@ impl View {
             }
         }
         Ok(())
-    }
-}
-
-impl Core {
-    fn invalidate(&self, view: &View, what: &Scope<'_>) -> Result<Removed> {
-        self.flights.overtake_all();
-        let removed = self.backend.invalidate(view.policy.call(), what);
-        match &removed {
-            Ok(_) => self.counters.add(Count::Invalidation),
-            Err(error) => self.note(error),
-        }
-        removed
     }
 }

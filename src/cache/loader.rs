@@ -25,6 +25,7 @@ use crate::flight::{Leader, Role, Runner};
 use crate::key::with_name;
 use crate::pool::Urgency;
 use crate::stats::Count;
+use crate::streak::Streak;
 
 /// A cache with the function that loads what is missing. Made by [`Cache::loader`].
 ///
@@ -382,8 +383,11 @@ where
             // Nobody there any more.
             Some(waiter) => drop(waiter.tell.send(done.and_then(|()| frame.answer()))),
             None => {
-                if let Err(error) = done {
-                    log::debug!("yokedcache: a refresh failed: {error}");
+                static FAILING: Streak = Streak::new();
+                if let Err(error) = done
+                    && let Some(more) = FAILING.on()
+                {
+                    log::debug!("yokedcache: a refresh failed: {error}{more}");
                 }
             }
         }

@@ -9,6 +9,7 @@ use super::{Cache, View};
 use crate::backend::{Change, CodecId, Entry, Life, Name, NotDone, Token, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::with_name;
+use crate::streak::Streak;
 
 /// What the keys of locks, and of their numbers, begin with.
 const LOCK: &str = "#lock:";
@@ -226,8 +227,11 @@ impl LockGuard {
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        if let Err(error) = self.give_back() {
-            log::debug!("yokedcache: a lock was not given back: {error}");
+        static FAILING: Streak = Streak::new();
+        if let Err(error) = self.give_back()
+            && let Some(more) = FAILING.on()
+        {
+            log::debug!("yokedcache: a lock was not given back: {error}{more}");
         }
     }
 }

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 mod batch;
 mod builder;
 mod core;
+mod door;
 mod entry;
 mod freshness;
 mod health;

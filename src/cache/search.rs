@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::core::Core;
 use super::look::usable;
 use super::{Cache, View};
-use crate::backend::{Entry, Name, Read, Tags, Want};
+use crate::backend::{Entry, Name, Tags, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fuzzy::Scorer;
 use crate::key::{self, Names};
@@ -187,7 +187,7 @@ impl<'c> Search<'c> {
             });
         }
         core.need_scan()?;
-        core.backend.scan(policy.call(), &pattern.within(prefix), &mut |full| {
+        core.scan(policy, &pattern.within(prefix), &mut |full| {
             let keys = full.iter().map(|key| &key[prefix.len()..]);
             keys.filter(|key| !key.is_empty()).for_each(&mut *each);
             ControlFlow::Continue(())
@@ -199,11 +199,10 @@ impl<'c> Search<'c> {
         let View { core, prefix, policy, .. } = self.view;
         let names = Names::new(prefix, best.iter().map(|found| &found.key), ErrorKind::InvalidKey)?;
         let names: Vec<Name<'_>> = names.to_vec();
-        let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
-        if !names.is_empty() {
-            let want = Want { quiet: true, ..Want::VALUE };
-            core.backend.read(policy.call(), &names, &want, &mut out)?;
+        if names.is_empty() {
+            return Ok(Vec::new());
         }
+        let out = core.ask_about(policy, &names, &Want { quiet: true, ..Want::VALUE })?;
         let found = best.into_iter().zip(out).filter_map(|(Candidate { key, score }, mut read)| {
             let entry = usable(policy, &mut read).ok()?.entry.clone();
             Some(Match { key, score, entry, core: core.clone() })

@@ -12,6 +12,7 @@ use super::state::Closing;
 use super::{BreakerState, Shared};
 use crate::backend::{Backend, Call, Change, Event, Name, Read, Scope, Want, When, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
+use crate::streak::Streak;
 
 /// How many keys or tags are carried out in one call.
 const GROUP: usize = 256;
@@ -27,6 +28,7 @@ pub(super) struct Recovery {
     /// The names of the caches are not known yet.
     pub(super) waits_for_a_cache: bool,
     stopped: bool,
+    no_thread: Streak,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,11 @@ impl Recovery {
         };
         match thread::Builder::new().name(THREAD.into()).spawn(work) {
             Ok(thread) => (self.running, self.at_work) = (Some(Running { stop, thread }), true),
-            Err(error) => log::error!("yokedcache: cannot start the fallback thread: {error}"),
+            Err(error) => {
+                if let Some(more) = self.no_thread.on() {
+                    log::error!("yokedcache: cannot start the fallback thread: {error}{more}");
+                }
+            }
         }
     }
 }
@@ -82,6 +88,7 @@ impl Shared {
 
     /// The work of the thread.
     fn recover(&self, stopped: &Receiver<()>) {
+        let (failing, panicking) = (Streak::new(), Streak::new());
         while let Some((opening, due)) = self.next_trial() {
             if let Some(error) = opening {
                 self.audience.tell(&Event::Opened { backend: self.name(), error });
@@ -92,10 +99,16 @@ impl Shared {
             match catch_unwind(AssertUnwindSafe(|| self.trial(stopped))) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    log::debug!("yokedcache: {} stays given up: {error}", self.name());
+                    if let Some(more) = failing.on() {
+                        log::debug!("yokedcache: {} stays given up: {error}{more}", self.name());
+                    }
                     self.state.lock().last_trial_error = Some(error);
                 }
-                Err(_) => log::error!("yokedcache: {} panicked when it was tried", self.name()),
+                Err(_) => {
+                    if let Some(more) = panicking.on() {
+                        log::error!("yokedcache: {} panicked when it was tried{more}", self.name());
+                    }
+                }
             }
         }
     }

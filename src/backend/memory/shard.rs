@@ -10,6 +10,7 @@ use hashlink::linked_hash_map::RawEntryMut;
 use hashlink::{DefaultHashBuilder, LinkedHashMap};
 use smol_str::SmolStr;
 
+use super::counted::{Counted, Limit};
 use super::index::{Roster, TagIndex};
 use super::lease::{Leases, Request};
 use super::slot::{Gone, Place, Reason, Slot, weight};
@@ -45,13 +46,6 @@ pub(super) struct Shard {
     version_step: u64,
     bytes: usize,
     pub(super) counted: Counted,
-}
-
-/// What a shard removed by itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counted {
-    pub(super) expired: u64,
-    pub(super) evicted: u64,
 }
 
 impl Shard {
@@ -287,7 +281,7 @@ impl Shard {
                 let (key, slot) = found.into_key_value();
                 let expired = slot.is_expired(now);
                 let reason = if expired { Reason::Expired } else { Reason::Replaced };
-                self.counted.expired += u64::from(expired);
+                self.counted.add(reason);
                 let old = std::mem::replace(&mut slot.entry, entry);
                 slot.set_life(life, now);
                 slot.version = version;
@@ -398,6 +392,7 @@ impl Shard {
         let entry = slot.entry.clone();
         slot.entry.value = text.into();
         slot.version = version;
+        self.counted.add(Reason::Replaced);
         Some(Gone { key: key.clone(), entry, reason: Reason::Replaced })
     }
 
@@ -407,8 +402,7 @@ impl Shard {
         self.tags.remove(slot.id, &slot.entry.tags);
         self.roster.remove(slot.id);
         self.bytes -= weight(&key, &slot.entry);
-        self.counted.expired += u64::from(reason == Reason::Expired);
-        self.counted.evicted += u64::from(reason == Reason::Evicted);
+        self.counted.add(reason);
         Gone { key, entry: slot.entry, reason }
     }
 
@@ -418,8 +412,8 @@ impl Shard {
         Some(self.forget(key, slot, reason))
     }
 
-    /// Removes the entry used least recently.
-    pub(super) fn pop_least_recent(&mut self) -> Option<Gone> {
+    /// Removes the entry used least recently, for this limit's sake.
+    pub(super) fn pop_least_recent(&mut self, limit: Limit) -> Option<Gone> {
         for _ in 0..SPARED {
             let Some(mut front) = self.entries.front_entry().filter(|_| !self.exact) else { break };
             if !std::mem::take(&mut front.get_mut().marked) {
@@ -428,6 +422,7 @@ impl Shard {
             front.to_back();
         }
         let (key, slot) = self.entries.pop_front()?;
+        self.counted.evicted_for(limit);
         Some(self.forget(key, slot, Reason::Evicted))
     }
 

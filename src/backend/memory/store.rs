@@ -10,6 +10,7 @@ use std::thread;
 use hashlink::DefaultHashBuilder;
 use smol_str::SmolStr;
 
+use super::counted::Limit;
 use super::shard::Shard;
 use super::slot::{Gone, Place, Reason, weight};
 use crate::backend::{
@@ -18,7 +19,8 @@ use crate::backend::{
 use crate::clock::{Clock, NEVER, Tick};
 use crate::error::{Error, ErrorKind};
 use crate::pattern::Pattern;
-use crate::stats::BackendStats;
+use crate::stats::{BackendStats, Removals};
+use crate::streak::Streak;
 use crate::sync::{Mutex, MutexGuard};
 
 /// How many entries one hold of a lock visits at most.
@@ -54,6 +56,7 @@ pub(super) struct Store {
     entries: AtomicUsize,
     bytes: AtomicUsize,
     listener: Option<Listener>,
+    panics: Streak,
 }
 
 /// A lock to a cache line, so that neighbours do not slow each other down.
@@ -75,6 +78,7 @@ impl Store {
             entries: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             listener,
+            panics: Streak::new(),
         }
     }
 
@@ -153,17 +157,23 @@ impl Store {
         Some(Error::new(ErrorKind::TooLarge, what))
     }
 
-    fn is_over(&self) -> bool {
-        self.entries.load(Ordering::Relaxed) > self.limits.entries
-            || self.bytes.load(Ordering::Relaxed) > self.limits.bytes
+    /// The limit that does not hold.
+    fn exceeded(&self) -> Option<Limit> {
+        if self.entries.load(Ordering::Relaxed) > self.limits.entries {
+            Some(Limit::Entries)
+        } else if self.bytes.load(Ordering::Relaxed) > self.limits.bytes {
+            Some(Limit::Bytes)
+        } else {
+            None
+        }
     }
 
     /// Removes entries until the limits hold: expired ones wherever they are, then the least
     /// recently used of shards that hold their share, beginning with the one just written to.
     fn make_room(&self, home: usize, now: Tick) {
-        while self.is_over() {
-            let Some(gone) = self.pop_expired(home, now).or_else(|| self.pop_least_recent(home))
-            else {
+        while let Some(limit) = self.exceeded() {
+            let expired = self.pop_expired(home, now);
+            let Some(gone) = expired.or_else(|| self.pop_least_recent(home, limit)) else {
                 return;
             };
             self.part_with(gone);
@@ -176,7 +186,7 @@ impl Store {
         due.find_map(|shard| self.change(shard, |shard| shard.pop_expired(now)))
     }
 
-    fn pop_least_recent(&self, home: usize) -> Option<Gone> {
+    fn pop_least_recent(&self, home: usize, limit: Limit) -> Option<Gone> {
         let (count, limits) = (self.shards.len(), self.limits);
         let crowded = |shard: &Shard| {
             shard.len() > limits.entries / count || shard.bytes() > limits.bytes / count
@@ -185,7 +195,7 @@ impl Store {
             self.change(at, |shard| {
                 // The entry just written may be large, but it fits: the others make room for it.
                 let spare = shard.len() > usize::from(at == home);
-                if spare && (any || crowded(shard)) { shard.pop_least_recent() } else { None }
+                if spare && (any || crowded(shard)) { shard.pop_least_recent(limit) } else { None }
             })
         };
         let from_crowded = self.from(home).find_map(|at| pop(at, false));
@@ -322,20 +332,23 @@ impl Store {
             }
             drop(gone);
         });
-        if catch_unwind(told).is_err() {
-            log::error!("yokedcache: an eviction listener or the drop of a value panicked");
+        if catch_unwind(told).is_err()
+            && let Some(more) = self.panics.on()
+        {
+            log::error!("yokedcache: an eviction listener or the drop of a value panicked{more}");
         }
     }
 
     pub(super) fn stats(&self, name: &'static str) -> BackendStats {
         let mut stats = BackendStats::new(name);
-        let mut links = 0;
+        let (mut links, mut removals) = (0, Removals::default());
         for shard in 0..self.shards.len() {
             let locked = self.lock(shard);
             links += locked.tag_links() as u64;
-            stats.expired += locked.counted.expired;
-            stats.evicted += locked.counted.evicted;
+            locked.counted.add_to(&mut removals);
         }
+        (stats.expired, stats.evicted) = (removals.expired, removals.size + removals.bytes);
+        stats.removals = Some(removals);
         // Not the sum over the shards, which change while they are visited.
         stats.entries = Some(self.entries.load(Ordering::Relaxed) as u64);
         stats.bytes = Some(self.bytes.load(Ordering::Relaxed) as u64);

@@ -16,6 +16,7 @@ use super::wire::{Role, Server, number, text};
 use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::net::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::streak::Streak;
 
 /// The map is not asked for more often than this because something went wrong.
 const BETWEEN_REFRESHES: Duration = Duration::from_millis(100);
@@ -164,7 +165,10 @@ impl Cluster {
         match self.refresh(until, false) {
             Ok(asked) => self.due.store(!asked, Ordering::Relaxed),
             Err(error) => {
-                log::debug!("yokedcache: the map of the redis cluster is not to be had: {error}");
+                static FAILING: Streak = Streak::new();
+                if let Some(more) = FAILING.on() {
+                    log::debug!("yokedcache: no map of the redis cluster: {error}{more}");
+                }
             }
         }
     }

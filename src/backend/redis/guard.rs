@@ -22,6 +22,7 @@ use crate::backend::remote::net::Endpoint;
 use crate::backend::remote::stored;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
+use crate::streak::Streak;
 
 /// How long one step of clearing may take.
 const STEP: Duration = Duration::from_secs(5);
@@ -38,6 +39,7 @@ pub(super) struct Guard {
     clearing: Mutex<Option<JoinHandle<()>>>,
     stop: AtomicBool,
     touched: Mutex<Instant>,
+    failing: Streak,
 }
 
 impl Guard {
@@ -48,6 +50,7 @@ impl Guard {
             home: stored::home(&space),
             space,
             clearing: Mutex::default(),
+            failing: Streak::new(),
             stop: AtomicBool::new(false),
             touched: Mutex::new(Instant::now()),
         }
@@ -101,7 +104,11 @@ impl Guard {
                     server.endpoint(),
                     guard.space
                 ),
-                Err(error) => log::warn!("yokedcache: not cleared: {error}"),
+                Err(error) => {
+                    if let Some(more) = guard.failing.on() {
+                        log::warn!("yokedcache: not cleared: {error}{more}");
+                    }
+                }
             }
         });
         *clearing = thread.ok();

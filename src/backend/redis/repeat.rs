@@ -20,6 +20,7 @@ use crate::backend::remote::talk::invalidate_tags;
 use crate::backend::{Call, Change, Name, Scope, Write};
 use crate::error::Result;
 use crate::pattern::Pattern;
+use crate::streak::Streak;
 
 /// How far a replica may be behind for this to help.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,6 +36,7 @@ pub(super) struct Repeats {
     pub(super) promoted: Promoted,
     /// Held by the caller that repeats.
     under_way: Mutex<UnderWay>,
+    failing: Streak,
 }
 
 /// What is left to repeat, and when that is tried.
@@ -136,7 +138,9 @@ impl Redis {
                 let pause = (under_way.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
                 (under_way.pause, under_way.not_before) = (pause, Some(Instant::now() + pause));
                 repeats.promoted.store(true, Ordering::Release);
-                log::warn!("yokedcache: invalidations not repeated yet: {error}");
+                if let Some(more) = repeats.failing.on() {
+                    log::warn!("yokedcache: invalidations not repeated yet: {error}{more}");
+                }
                 return;
             }
         }

@@ -20,6 +20,7 @@ use crate::backend::remote::exchange::Limits;
 use crate::backend::remote::net::{self, Endpoint, Stream};
 use crate::backend::remote::node::Protocol;
 use crate::error::{Error, ErrorKind, Result};
+use crate::streak::Streak;
 
 /// How long one sentinel is waited for while there are others.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -203,12 +204,15 @@ impl Shared {
 
     /// Listens to one sentinel after the other until told to stop.
     fn listen(&self) {
+        let failing = Streak::new();
         for sentinel in self.sentinels.iter().cycle() {
             if self.stopped() {
                 return;
             }
-            if let Err(error) = self.listen_to(sentinel.endpoint()) {
-                log::debug!("yokedcache: {error}");
+            if let Err(error) = self.listen_to(sentinel.endpoint())
+                && let Some(more) = failing.on()
+            {
+                log::debug!("yokedcache: {error}{more}");
             }
             // What was announced meanwhile was not heard.
             if !self.stopped() && self.master.read().is_some() {

@@ -327,7 +327,9 @@ impl<'a> Task<'a> {
     pub(in crate::cache) fn put_off(self, claim: &mut Claim) {
         self.leave_alone(claim);
         self.core.counters.add(Count::Stale);
-        log::warn!("yokedcache: a loader failed; the value it was to replace is served");
+        if let Some(more) = self.core.loaders_failing.on() {
+            log::warn!("yokedcache: a loader failed; the value it was to replace is served{more}");
+        }
         self.give_back(claim, false);
     }
 
@@ -380,12 +382,15 @@ impl<'a> Task<'a> {
                 (Landing::Again, Ok(false))
             }
             Ok(wrote) => {
+                self.core.fills_failing.over();
                 let stored = matches!((&shared, wrote), (Landing::Value(..), Wrote::Done(_)));
                 self.core.counters.add_many(Count::Set, u64::from(stored));
                 (shared, Ok(stored))
             }
             Err(error) => {
-                log::debug!("yokedcache: a loaded value was not stored: {error}");
+                if let Some(more) = self.core.fills_failing.on() {
+                    log::debug!("yokedcache: a loaded value was not stored: {error}{more}");
+                }
                 claim.right = held.map_or(Right::Lost, Right::Lease);
                 // A backend that answers, and does not take it, may have heard of an invalidation.
                 let landing = if error.is_transient() { shared.unsure() } else { Landing::Again };

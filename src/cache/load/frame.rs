@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +14,7 @@ use crate::cache::lookup::{Hit, Lookup, ttl_left};
 use crate::cache::ttl::Ttl;
 use crate::codec::{Decoded, absent_value};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stats::Operation;
 
 /// What a caller is told.
 pub(in crate::cache) struct Answer<T> {
@@ -156,7 +158,10 @@ where
 {
     fn run(&mut self, load: &mut Load<'_>) -> Result<Fill> {
         let Some(loader) = self.loader.take() else { return Ok(Fill::Failed) };
-        match loader(load) {
+        let (core, started) = (load.task.core, Instant::now());
+        let loaded = loader(load);
+        core.counters.timed(Operation::Load, started.elapsed());
+        match loaded {
             Ok(loaded) => {
                 let taken = self.seat.take_loaded(load.task, &mut load.claim, loaded);
                 taken.map(|(fill, _)| fill)

@@ -181,6 +181,9 @@ impl<'a> Task<'a> {
         load.running = true;
         let fill = loading.run(&mut load);
         load.running = false;
+        if let Ok(Fill::Store(_) | Fill::Share(_)) = fill {
+            self.core.loader_answers();
+        }
         let fill = match fill {
             Ok(Fill::Store(Change::Put(entry, _))) if !loading.is_wanted() => {
                 Ok(Fill::Share(entry))

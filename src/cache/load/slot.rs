@@ -14,7 +14,7 @@ use crate::cache::policy::Policy;
 use crate::cache::ttl::Ttl;
 use crate::error::Result;
 use crate::flight::Leader;
-use crate::stats::Count;
+use crate::stats::{Count, Operation};
 
 /// What [`begin`](crate::EntryRef::begin) found.
 #[derive(Debug)]
@@ -137,6 +137,7 @@ impl Slot {
         }
         let Some(leader) = self.0.leader.take() else { return Ok(false) };
         let started = self.0.started;
+        self.0.core.counters.timed(Operation::Load, started.elapsed());
         self.0.on(|task, claim| {
             let change = task.core.encode(task.policy, value, claim.tags.clone());
             let fill = change.map(|change| Fill::Store(task.with_cost(change, started)));

@@ -14,7 +14,7 @@ use super::policy::Policy;
 use super::{Cache, Freshness, Ttl, View};
 use crate::backend::Tags;
 use crate::error::Result;
-use crate::stats::Count;
+use crate::stats::{Count, Operation};
 
 /// Many keys with settings for one call. Made by [`Cache::entries`] and [`Cache::entries_by`].
 #[must_use = "entries do nothing until they are told what to do"]
@@ -153,8 +153,11 @@ where
         if !missing.is_empty() {
             view.core.counters.add(Count::Load);
             let started = Instant::now();
-            match loader(&missing) {
+            let loaded = loader(&missing);
+            view.core.counters.timed(Operation::Load, started.elapsed());
+            match loaded {
                 Ok(loaded) => {
+                    view.core.loader_answers();
                     let loaded = loaded.into_iter().map(|(id, value)| (key(&id).into(), value));
                     rows.store(loaded, started)?;
                 }

@@ -1,11 +1,22 @@
 //! What a cache and its backend counted.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+mod counters;
+mod family;
+mod histogram;
+mod operation;
+mod prometheus;
+#[cfg(feature = "metrics")]
+mod publish;
+mod stripe;
 
-use serde::Serialize;
+use std::time::Duration;
 
-use crate::backend::Cause;
+use serde::{Serialize, Serializer};
+
+pub(crate) use counters::{Count, Counters};
+pub use histogram::Histogram;
+pub use operation::{Operation, Operations, Timing};
+pub use prometheus::to_prometheus;
 
 /// What a cache counted since it was built, over all its namespaces and handles, and what its
 /// backend holds.
@@ -24,6 +35,11 @@ use crate::backend::Cause;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
+    /// What tells it from other caches of the program, if it was [named](Self::named).
+    pub name: Option<String>,
+    /// Since the cache was built; in JSON `uptime_seconds`.
+    #[serde(rename = "uptime_seconds", serialize_with = "seconds")]
+    pub uptime: Duration,
     /// Reads that found a value, or the knowledge that there is none.
     pub hits: u64,
     /// Those of the hits that found the knowledge that there is no value.
@@ -53,11 +69,22 @@ pub struct Stats {
     pub overtaken: u64,
     /// Calls that the backend failed.
     pub failures: u64,
+    /// Bytes of values that came from the backend, encoded and compressed as they are stored.
+    pub bytes_read: u64,
+    /// Bytes of values that were stored, counters aside.
+    pub bytes_written: u64,
+    /// Calls by kind, and how long they took.
+    pub operations: Operations,
     /// What the backend counted.
     pub backend: BackendStats,
 }
 
 impl Stats {
+    /// The same with a name, which metrics then carry as the label `cache`.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
     /// Hits among all reads, from 0 to 1; `None` before the first read.
     pub fn hit_rate(&self) -> Option<f64> {
         let reads = self.hits + self.misses.total();
@@ -88,14 +115,24 @@ pub struct Misses {
 impl Misses {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.absent
-            + self.expired
-            + self.invalidated
-            + self.corrupt
-            + self.other_version
-            + self.undecodable
-            + self.down
+        self.by_cause().iter().map(|(_, count)| count).sum()
     }
+
+    fn by_cause(&self) -> [(&'static str, u64); 7] {
+        [
+            ("absent", self.absent),
+            ("expired", self.expired),
+            ("invalidated", self.invalidated),
+            ("corrupt", self.corrupt),
+            ("other_version", self.other_version),
+            ("undecodable", self.undecodable),
+            ("down", self.down),
+        ]
+    }
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
 }
 
 /// What a backend counted, and those inside it.
@@ -114,6 +151,8 @@ pub struct BackendStats {
     pub expired: u64,
     /// Entries removed to make room.
     pub evicted: u64,
+    /// Entries that left, by reason; `None` where it is not known.
+    pub removals: Option<Removals>,
     /// Connections open to a server; `None` where there is no server.
     pub connections: Option<u64>,
     /// Those of them that nobody is using.
@@ -134,112 +173,20 @@ impl BackendStats {
     }
 }
 
-/// What is counted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Count {
-    Hit,
-    NegativeHit,
-    Absent,
-    Expired,
-    Invalidated,
-    Corrupt,
-    OtherVersion,
-    Undecodable,
-    Down,
-    Set,
-    Delete,
-    Invalidation,
-    Load,
-    LoadError,
-    Coalesced,
-    Stale,
-    Refresh,
-    RefreshDropped,
-    Overtaken,
-    Failure,
-}
-
-const KINDS: usize = Count::Failure as usize + 1;
-const STRIPES: usize = 16;
-
-impl From<Cause> for Count {
-    fn from(cause: Cause) -> Self {
-        match cause {
-            Cause::Absent => Self::Absent,
-            Cause::Expired => Self::Expired,
-            Cause::Invalidated => Self::Invalidated,
-            Cause::Corrupt => Self::Corrupt,
-            Cause::OtherVersion => Self::OtherVersion,
-            Cause::Undecodable => Self::Undecodable,
-            Cause::Down => Self::Down,
-        }
-    }
-}
-
-/// Counters in stripes, so that threads do not pass one cache line around.
-#[derive(Debug, Default)]
-pub(crate) struct Counters([Stripe; STRIPES]);
-
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Stripe([AtomicU64; KINDS]);
-
-thread_local! {
-    static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-#[inline]
-fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let mut stripe = STRIPE.get();
-    if stripe == usize::MAX {
-        stripe = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
-        STRIPE.set(stripe);
-    }
-    stripe
-}
-
-impl Counters {
-    #[inline]
-    pub(crate) fn add(&self, count: Count) {
-        self.add_many(count, 1);
-    }
-
-    #[inline]
-    pub(crate) fn add_many(&self, count: Count, many: u64) {
-        self.0[stripe()].0[count as usize].fetch_add(many, Ordering::Relaxed);
-    }
-
-    fn sum(&self, count: Count) -> u64 {
-        self.0.iter().map(|stripe| stripe.0[count as usize].load(Ordering::Relaxed)).sum()
-    }
-
-    pub(crate) fn snapshot(&self, backend: BackendStats) -> Stats {
-        let negative_hits = self.sum(Count::NegativeHit);
-        Stats {
-            hits: self.sum(Count::Hit) + negative_hits,
-            negative_hits,
-            misses: Misses {
-                absent: self.sum(Count::Absent),
-                expired: self.sum(Count::Expired),
-                invalidated: self.sum(Count::Invalidated),
-                corrupt: self.sum(Count::Corrupt),
-                other_version: self.sum(Count::OtherVersion),
-                undecodable: self.sum(Count::Undecodable),
-                down: self.sum(Count::Down),
-            },
-            sets: self.sum(Count::Set),
-            deletes: self.sum(Count::Delete),
-            invalidations: self.sum(Count::Invalidation),
-            loads: self.sum(Count::Load),
-            load_errors: self.sum(Count::LoadError),
-            coalesced: self.sum(Count::Coalesced),
-            stale: self.sum(Count::Stale),
-            refreshes: self.sum(Count::Refresh),
-            refreshes_dropped: self.sum(Count::RefreshDropped),
-            overtaken: self.sum(Count::Overtaken),
-            failures: self.sum(Count::Failure),
-            backend,
-        }
-    }
+/// Entries that left a backend, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Removals {
+    /// Their time had come.
+    pub expired: u64,
+    /// There were too many entries.
+    pub size: u64,
+    /// The entries had too many bytes.
+    pub bytes: u64,
+    /// Another value was stored under their key.
+    pub replaced: u64,
+    /// They were deleted by key.
+    pub deleted: u64,
+    /// They were invalidated by pattern or tag, or cleared.
+    pub invalidated: u64,
 }
