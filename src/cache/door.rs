@@ -20,15 +20,16 @@ impl Core {
         want: &Want<'_>,
         out: &mut [Read],
     ) -> Result<()> {
-        let timer = self.counters.start(operation);
+        let here = self.counters.here();
+        let timer = here.start(operation);
         let done = self.backend.read(policy.call(), names, want, out);
-        self.counters.stop(timer);
+        here.stop(timer);
         let bytes = |read: &Read| match read {
             Read::Hit(found) => found.entry.value.bytes().len(),
             _ => 0,
         };
         let bytes: usize = out.iter().map(bytes).sum();
-        self.counters.add_many(Count::BytesRead, bytes as u64);
+        here.add_many(Count::BytesRead, bytes as u64);
         done
     }
 
@@ -52,11 +53,12 @@ impl Core {
         out: &mut Wrote,
     ) -> Result<()> {
         let (operation, bytes) = (Operation::of_write(&write.change), size(&write.change));
-        let timer = self.counters.start(operation);
+        let here = self.counters.here();
+        let timer = here.start(operation);
         let (writes, out) = (&mut [write], std::slice::from_mut(out));
         let done = self.backend.write(policy.call(), writes, out);
-        self.counters.stop(timer);
-        self.counters.add_many(Count::BytesWritten, stored(bytes, &out[0]));
+        here.stop(timer);
+        here.add_many(Count::BytesWritten, stored(bytes, &out[0]));
         done
     }
 
@@ -69,19 +71,21 @@ impl Core {
         let operation = Operation::of_writes(writes.iter().map(|write| &write.change));
         // The backend takes the values out.
         let sizes: Vec<u64> = writes.iter().map(|write| size(&write.change)).collect();
-        let timer = self.counters.start(operation);
+        let here = self.counters.here();
+        let timer = here.start(operation);
         let done = self.backend.write(policy.call(), writes, out);
-        self.counters.stop(timer);
+        here.stop(timer);
         let bytes = sizes.into_iter().zip(out).map(|(bytes, wrote)| stored(bytes, wrote)).sum();
-        self.counters.add_many(Count::BytesWritten, bytes);
+        here.add_many(Count::BytesWritten, bytes);
         done
     }
 
     pub(super) fn invalidate(&self, policy: &Policy, what: &Scope<'_>) -> Result<Removed> {
         self.flights.overtake_all();
-        let timer = self.counters.start(Operation::Invalidate);
+        let here = self.counters.here();
+        let timer = here.start(Operation::Invalidate);
         let removed = self.backend.invalidate(policy.call(), what);
-        self.counters.stop(timer);
+        here.stop(timer);
         match &removed {
             Ok(_) => self.counters.add(Count::Invalidation),
             Err(error) => self.note(error),

@@ -95,9 +95,41 @@ struct Calls {
 #[derive(Debug)]
 pub(crate) struct Timer {
     operation: Operation,
-    stripe: usize,
     before: u64,
     started: Instant,
+}
+
+/// The part of the counters that a thread adds to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here<'c> {
+    counters: &'c Counters,
+    stripe: &'c Stripe,
+    at: usize,
+}
+
+impl Here<'_> {
+    #[inline]
+    pub(crate) fn add_many(self, count: Count, many: u64) {
+        stripe::add(&self.stripe.counts[count as usize], self.at, many);
+    }
+
+    /// Counts a call that begins; whether its end is to be told to [`stop`](Self::stop).
+    #[inline]
+    pub(crate) fn start(self, operation: Operation) -> Option<Timer> {
+        let calls = &self.stripe.calls[operation as usize];
+        let before = stripe::add(&calls.made, self.at, 1);
+        if before < calls.next.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(Timer { operation, before, started: Instant::now() })
+    }
+
+    #[inline]
+    pub(crate) fn stop(self, timer: Option<Timer>) {
+        if let Some(timer) = timer {
+            self.counters.took(self.stripe, timer);
+        }
+    }
 }
 
 impl Counters {
@@ -112,33 +144,20 @@ impl Counters {
 
     #[inline]
     pub(crate) fn add_many(&self, count: Count, many: u64) {
-        let stripe = stripe::mine();
-        stripe::add(&self.stripes[stripe].counts[count as usize], stripe, many);
+        self.here().add_many(count, many);
     }
 
-    /// Counts a call that begins; whether its end is to be told to [`stop`](Self::stop).
+    /// The counters of this thread, for who needs several.
     #[inline]
-    pub(crate) fn start(&self, operation: Operation) -> Option<Timer> {
-        let stripe = stripe::mine();
-        let calls = &self.stripes[stripe].calls[operation as usize];
-        let before = stripe::add(&calls.made, stripe, 1);
-        if before < calls.next.load(Ordering::Relaxed) {
-            return None;
-        }
-        Some(Timer { operation, stripe, before, started: Instant::now() })
-    }
-
-    #[inline]
-    pub(crate) fn stop(&self, timer: Option<Timer>) {
-        if let Some(timer) = timer {
-            self.took(timer);
-        }
+    pub(crate) fn here(&self) -> Here<'_> {
+        let at = stripe::mine();
+        Here { counters: self, stripe: &self.stripes[at % STRIPES], at }
     }
 
     #[cold]
-    fn took(&self, Timer { operation, stripe, before, started }: Timer) {
+    fn took(&self, stripe: &Stripe, Timer { operation, before, started }: Timer) {
         let time = started.elapsed();
-        let calls = &self.stripes[stripe].calls[operation as usize];
+        let calls = &stripe.calls[operation as usize];
         let made = before + 1;
         let next = made + if time < SLOW { gap(made) } else { 0 };
         calls.next.store(next, Ordering::Relaxed);
@@ -149,8 +168,8 @@ impl Counters {
 
     /// Counts a call that was timed by the caller.
     pub(crate) fn timed(&self, operation: Operation, time: Duration) {
-        let stripe = stripe::mine();
-        stripe::add(&self.stripes[stripe].calls[operation as usize].made, stripe, 1);
+        let Here { stripe, at, .. } = self.here();
+        stripe::add(&stripe.calls[operation as usize].made, at, 1);
         self.record(operation, time, 1);
     }
 
@@ -218,11 +237,12 @@ mod tests {
 
     fn run(counters: &Counters, calls: u64, time: Duration) {
         for _ in 0..calls {
-            let timer = counters.start(Operation::Get);
+            let here = counters.here();
+            let timer = here.start(Operation::Get);
             if timer.is_some() && !time.is_zero() {
                 thread::sleep(time);
             }
-            counters.stop(timer);
+            here.stop(timer);
         }
     }
 

@@ -1,0 +1,45 @@
+//! The same over servers, and what they say of themselves.
+
+#[cfg(feature = "redis")]
+#[test]
+fn each_call_over_redis_moves_its_counters_and_no_other() {
+    use super::support::RedisServer;
+
+    let server = RedisServer::start(&[]);
+    let redis = yokedcache::Redis::open(server.url()).unwrap();
+    let cache = yokedcache::Cache::builder(redis).key_prefix("stats").build().unwrap();
+    super::counters::check(&cache);
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn statistics_of_redis_cost_no_round_trip() {
+    use super::support::RedisServer;
+
+    let server = RedisServer::start(&[]);
+    let redis = yokedcache::Redis::open(server.url()).unwrap();
+    let cache = yokedcache::Cache::builder(redis).key_prefix("stats").build().unwrap();
+    cache.set("k", &1).unwrap();
+    let processed = || -> u64 { server.info("stats")["total_commands_processed"].parse().unwrap() };
+    let asking = processed();
+    let step = processed() - asking;
+    let before = processed();
+    let stats = cache.stats();
+    assert_eq!(processed() - before, step, "but for this test's own");
+    assert_eq!((stats.backend.connections, stats.backend.entries), (Some(1), None));
+    assert!(stats.backend.removals.is_none(), "nothing is claimed of what is not known");
+}
+
+#[cfg(feature = "memcached")]
+#[test]
+fn each_call_over_memcached_moves_its_counters_and_no_other() {
+    use super::support::MemcachedServer;
+
+    let server = MemcachedServer::start(&[]);
+    let memcached = yokedcache::Memcached::open(server.url()).unwrap();
+    let cache = yokedcache::Cache::builder(memcached).key_prefix("stats").build().unwrap();
+    super::counters::check(&cache);
+    let text = cache.stats().to_prometheus();
+    let line = format!("part=\"{}\",reason=\"evicted\"}} 0", server.addr());
+    assert!(text.contains(&line), "{text}");
+}
