@@ -34,6 +34,8 @@
 //! [Choosing a policy](choosing_a_policy) tells how long entries should live and when to refresh them.
 //! [Health checks](health_checks) tells what to ask for the probes of an orchestrator.
 //!
+//! [Monitoring](monitoring) tells what a cache counts and times, and how Prometheus and others get it.
+//!
 //! # Features
 //!
 //! | feature | what it adds |
@@ -44,6 +46,7 @@
 //! | `redis` | the backend `Redis`: one server, sentinels, a cluster |
 //! | `memcached` | the backend `Memcached`: one server, or many that share the keys |
 //! | `tls` | TLS for both, by rustls |
+//! | `metrics` | `Stats::publish`, for the exporters of the crate `metrics` |
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 

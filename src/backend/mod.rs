@@ -186,9 +186,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
 
     /// What it counted, with its children.
     fn stats(&self, call: Call) -> BackendStats {
-        let mut stats = BackendStats::new(self.about().name);
-        self.children(&mut |part, child| stats.push(part, child.stats(call)));
-        stats
+        stats_inside(self, call)
     }
 
     /// Whether it answers, with its children, within the time of the call. `probe` is a key that
@@ -232,6 +230,13 @@ pub trait Backend: Debug + Send + Sync + 'static {
     fn close(&self) {
         self.children(&mut |_, child| child.close());
     }
+}
+
+/// The statistics of a backend that counts nothing itself.
+fn stats_inside<B: Backend + ?Sized>(backend: &B, call: Call) -> BackendStats {
+    let mut stats = BackendStats::new(backend.about().name);
+    backend.children(&mut |part, child| stats.push(part, child.stats(call)));
+    stats
 }
 
 /// Implements [`Backend`] for a pointer by passing every method on.

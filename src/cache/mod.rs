@@ -416,7 +416,9 @@ impl Cache {
         Ok(value)
     }
 
-    /// What the cache and its backend counted. Costs a visit to each shard or node.
+    /// What the cache and its backend counted, and how long calls took: see
+    /// [monitoring](crate::monitoring). Costs a visit to each shard in memory, a round trip to each
+    /// server of Memcached, and no I/O on Redis.
     pub fn stats(&self) -> Stats {
         let core = &self.0.core;
         core.counters.snapshot(core.backend.stats(self.0.policy.call()))

@@ -5,6 +5,7 @@ use std::iter::once;
 
 use super::histogram::Histogram;
 use super::{BackendStats, Removals, Stats};
+use crate::backend::BreakerState;
 
 /// What all names begin with.
 const PREFIX: &str = "yokedcache_";
@@ -70,6 +71,27 @@ const LEVELS: [Level; 5] = [
     ("backend_connections", "Connections open to the server.", |stats| stats.connections),
     ("backend_idle_connections", "Connections that nobody is using.", |stats| {
         stats.idle_connections
+    }),
+];
+
+/// What each wrapper tells of itself, whatever is inside it.
+const STATES: [Level; 3] = [
+    (
+        "backend_breaker_state",
+        "0 the primary serves, 1 it is being tried, 2 it is left alone.",
+        |stats| {
+            stats.breaker.map(|state| match state {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            })
+        },
+    ),
+    ("backend_pending", "Changes noted for a primary until it serves again.", |stats| {
+        stats.pending
+    }),
+    ("backend_near_on", "Whether the near tier is in use, 1 or 0.", |stats| {
+        stats.near_on.map(u64::from)
     }),
 ];
 
@@ -159,6 +181,7 @@ pub(super) fn families<'s>(all: &'s [Source<'s>]) -> Vec<Family<'s>> {
         family("operation_duration_seconds", "How long calls took.", &durations),
     ]);
     families.extend(LEVELS.map(|(name, help, level)| family(name, help, &|of| levels(of, level))));
+    families.extend(STATES.map(|(name, help, state)| family(name, help, &|of| states(of, state))));
     families.push(family("backend_removals_total", "Entries that left, by reason.", &removals));
     families.retain(|family| !family.samples.is_empty());
     families
@@ -199,6 +222,12 @@ fn levels<'s>(source: &'s Source<'s>, level: fn(&BackendStats) -> Option<u64>) -
     parts
         .filter_map(|part| Some(source.sample(place(part), Value::Gauge(level(part.1)? as f64))))
         .collect()
+}
+
+fn states<'s>(source: &'s Source<'s>, state: fn(&BackendStats) -> Option<u64>) -> Vec<Sample<'s>> {
+    let parts = source.parts.iter();
+    let sample = |part| Some(source.sample(place(part), Value::Gauge(state(part.1)? as f64)));
+    parts.filter_map(sample).collect()
 }
 
 fn tells(stats: &BackendStats, level: fn(&BackendStats) -> Option<u64>) -> bool {

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::backend::BreakerState;
+
 pub(crate) use counters::{Count, Counters};
 pub use histogram::Histogram;
 pub use operation::{Operation, Operations, Timing};
@@ -92,7 +94,7 @@ impl Stats {
     }
 }
 
-/// Reads that found nothing, by [`Cause`].
+/// Reads that found nothing, by [`Cause`](crate::Cause).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Misses {
@@ -157,6 +159,12 @@ pub struct BackendStats {
     pub connections: Option<u64>,
     /// Those of them that nobody is using.
     pub idle_connections: Option<u64>,
+    /// Whether the primary of a [fallback](crate::Fallback) serves.
+    pub breaker: Option<BreakerState>,
+    /// Deletes, changes and invalidations noted for a primary until it serves again.
+    pub pending: Option<u64>,
+    /// Whether the near tier of a [tiered](crate::Tiered) backend is in use.
+    pub near_on: Option<bool>,
     /// The backends and servers inside, with the parts they play.
     pub children: Vec<(String, BackendStats)>,
 }

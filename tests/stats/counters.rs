@@ -260,7 +260,11 @@ fn a_loader_is_timed_by_itself() {
     let cache = Cache::memory(10);
     let nap = Duration::from_millis(20);
     cache.get_or_compute("k", || thread::sleep(nap)).unwrap();
-    cache.get_or_load("l", || Err::<i32, _>(thread::sleep(nap))).unwrap().unwrap_err();
+    let fails = || {
+        thread::sleep(nap);
+        Err::<i32, _>("no")
+    };
+    cache.get_or_load("l", fails).unwrap().unwrap_err();
     let operations = cache.stats().operations;
     let load = &operations[Operation::Load].latency;
     assert_eq!(load.count(), 2);

@@ -81,6 +81,9 @@ fn field_names_stay_as_they_are() {
         "backend.removals.invalidated",
         "backend.connections",
         "backend.idle_connections",
+        "backend.breaker",
+        "backend.pending",
+        "backend.near_on",
         "backend.children",
     ]
     .map(str::to_owned)

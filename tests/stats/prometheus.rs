@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use yokedcache::monitoring::{Operation, to_prometheus};
-use yokedcache::{Cache, Memory, Route, Tiered};
+use yokedcache::{Cache, ErrorKind, Fallback, Memory, Route, Tiered};
+
+use super::recorder::Recorder;
 
 type Labels = BTreeMap<String, String>;
 
@@ -146,7 +150,7 @@ fn every_counter_of_the_statistics_is_told() {
 #[test]
 fn histograms_are_cumulative_and_complete() {
     let cache = Cache::memory(10);
-    let nap = std::time::Duration::from_millis(3);
+    let nap = Duration::from_millis(3);
     (0..5)
         .for_each(|key| cache.get_or_compute(key.to_string(), || std::thread::sleep(nap)).unwrap());
     let stats = cache.stats();
@@ -241,4 +245,28 @@ proptest! {
         let (_, series) = parse(&Cache::memory(10).stats().named(&name).to_prometheus());
         prop_assert!(series.keys().all(|(_, labels)| labels["cache"] == name));
     }
+}
+
+#[test]
+fn wrappers_tell_which_side_serves() {
+    let primary = Recorder::new();
+    let fallback = Fallback::builder(primary.clone(), memory())
+        .failure_threshold(1)
+        .reset_timeout(Duration::from_secs(3600))
+        .build()
+        .unwrap();
+    let tiered = Tiered::new(memory(), fallback).unwrap();
+    let cache = Cache::builder(tiered).build().unwrap();
+    let state = |name: &str, part: &str| {
+        let (_, series) = parse(&cache.stats().to_prometheus());
+        let of = |labels: &Labels| labels["part"] == part;
+        let found = series.iter().find(|((found, labels), _)| found == name && of(labels));
+        *found.unwrap().1
+    };
+    assert_eq!(state("yokedcache_backend_breaker_state", "far"), 0.0);
+    assert_eq!(state("yokedcache_backend_near_on", ""), 1.0);
+    primary.set_failing(Some(ErrorKind::Unavailable));
+    assert!(cache.invalidate_tags(["t"]).unwrap().pending);
+    assert_eq!(state("yokedcache_backend_breaker_state", "far"), 2.0);
+    assert_eq!(state("yokedcache_backend_pending", "far"), 1.0);
 }

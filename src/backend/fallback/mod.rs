@@ -13,6 +13,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
+use crate::stats::BackendStats;
 
 mod breaker;
 mod builder;
@@ -311,6 +312,12 @@ impl Backend for Fallback {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn stats(&self, call: Call) -> BackendStats {
+        let breaker = Some(self.state());
+        let pending = Some(self.pending() as u64);
+        BackendStats { breaker, pending, ..super::stats_inside(self, call) }
     }
 
     fn children(&self, each: &mut dyn FnMut(&str, &dyn Backend)) {

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
+use crate::stats::BackendStats;
 
 /// A [`Memory`] in front of a backend that is farther away, and kept true to it.
 ///
@@ -336,6 +337,10 @@ impl Backend for Tiered {
         page: &mut dyn FnMut(&[&str]) -> ControlFlow<()>,
     ) -> Result<()> {
         self.far.scan(call, what, page)
+    }
+
+    fn stats(&self, call: Call) -> BackendStats {
+        BackendStats { near_on: Some(self.is_near_on()), ..super::stats_inside(self, call) }
     }
 
     fn children(&self, each: &mut dyn FnMut(&str, &dyn Backend)) {
