@@ -86,3 +86,76 @@ fn take() -> Option<usize> {
 fn give_back(stripe: usize) {
     TAKEN.fetch_and(!(1 << stripe), Ordering::Release);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn of_a_thread() -> usize {
+        thread::spawn(mine).join().unwrap()
+    }
+
+    #[test]
+    fn a_stripe_is_given_back_at_the_end_of_its_thread() {
+        for _ in 0..10 * OWNED {
+            of_a_thread();
+        }
+        // Other tests may have all of them for a while.
+        let found = (0..1_000).any(|_| {
+            thread::sleep(Duration::from_millis(5));
+            of_a_thread() < OWNED
+        });
+        assert!(found, "all are taken for good");
+    }
+
+    #[test]
+    fn no_two_threads_own_the_same_stripe() {
+        let all_there = Barrier::new(2 * OWNED);
+        let mut owned: Vec<usize> = thread::scope(|scope| {
+            let ask = || {
+                let stripe = mine();
+                all_there.wait();
+                stripe
+            };
+            let threads: Vec<_> = (0..2 * OWNED).map(|_| scope.spawn(ask)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        owned.retain(|stripe| *stripe < OWNED);
+        let count = owned.len();
+        owned.sort_unstable();
+        owned.dedup();
+        assert_eq!(owned.len(), count);
+    }
+
+    /// What counts when its thread ends, after its stripe was given back.
+    struct Late(Cell<usize>);
+
+    impl Drop for Late {
+        fn drop(&mut self) {
+            assert!(mine() < STRIPES);
+            self.0.set(mine());
+        }
+    }
+
+    #[test]
+    fn who_counts_at_the_very_end_of_a_thread_has_a_stripe() {
+        thread_local! {
+            static LATE: Late = const { Late(Cell::new(NONE)) };
+        }
+        // Registered before and after the owner of the stripe: they end in some order.
+        for first in [true, false] {
+            let ended = thread::spawn(move || {
+                if first {
+                    LATE.with(|late| late.0.set(0));
+                }
+                mine();
+                LATE.with(|late| late.0.set(0));
+            });
+            ended.join().unwrap();
+        }
+    }
+}

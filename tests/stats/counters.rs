@@ -258,7 +258,7 @@ fn handles_of_a_cache_count_together_and_so_do_threads() {
 #[test]
 fn a_loader_is_timed_by_itself() {
     let cache = Cache::memory(10);
-    let nap = Duration::from_millis(20);
+    let nap = Duration::from_millis(100);
     cache.get_or_compute("k", || thread::sleep(nap)).unwrap();
     let fails = || {
         thread::sleep(nap);
@@ -291,14 +291,14 @@ fn percentiles_of_what_is_slow_are_those_of_all_calls() {
     let backend = Arc::new(Slow::default());
     let cache = Cache::builder(backend.clone()).build().unwrap();
     for call in 0..100 {
-        backend.0.store(if call % 10 == 0 { 20 } else { 2 }, std::sync::atomic::Ordering::Relaxed);
+        backend.0.store(if call % 10 == 0 { 60 } else { 2 }, std::sync::atomic::Ordering::Relaxed);
         cache.get::<i32>("k").unwrap();
     }
     let get = cache.stats().operations[Operation::Get].latency.clone();
     assert_eq!(get.count(), 100);
     let millis = |percent| get.percentile(percent).unwrap().as_secs_f64() * 1e3;
-    assert!((1.9..15.0).contains(&millis(50.0)), "{get:?}");
-    assert!(millis(95.0) >= 19.0, "{get:?}");
+    assert!((1.9..50.0).contains(&millis(50.0)), "{get:?}");
+    assert!(millis(95.0) >= 58.0, "{get:?}");
 }
 
 #[test]

@@ -42,4 +42,6 @@ fn each_call_over_memcached_moves_its_counters_and_no_other() {
     let text = cache.stats().to_prometheus();
     let line = format!("part=\"{}\",reason=\"evicted\"}} 0", server.addr());
     assert!(text.contains(&line), "{text}");
+    let told = text.matches("yokedcache_backend_entries{").count();
+    assert_eq!(told, 1, "of the server, and not of the sum over all servers again: {text}");
 }
