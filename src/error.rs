@@ -68,6 +68,8 @@ pub enum ErrorKind {
     /// A loader asked for the key it is loading, or an event handler would change a wrapper that is
     /// being changed.
     Reentrant,
+    /// A file cannot be read or written, or is not what it should be.
+    File,
     /// Anything a backend says that fits nowhere else.
     Backend,
 }

@@ -60,6 +60,7 @@ mod flight;
 #[cfg(feature = "fuzzy")]
 mod fuzzy;
 mod key;
+mod migrate;
 mod number;
 mod pattern;
 mod pool;
@@ -99,6 +100,10 @@ pub use codec::{Codec, Json, Reader};
 pub use erased_serde;
 pub use error::{Error, ErrorKind, Result};
 pub use key::MAX_KEY;
+pub use migrate::{
+    Difference, Differs, Export, FaultKind, FileFault, Import, Incomplete, Migration, Phase,
+    Progress, Report, Skip, Skipped, Verified,
+};
 pub use pattern::Pattern;
 pub use stats::{BackendStats, Misses, Stats};
 pub use tag::{And, Either, MAX_TAGS};
@@ -113,6 +118,9 @@ pub mod choosing_a_policy {}
 
 #[doc = include_str!("../docs/health.md")]
 pub mod health_checks {}
+
+#[doc = include_str!("../docs/migration.md")]
+pub mod migration {}
 
 /// Keeps the tour in the README true.
 #[cfg(all(doctest, feature = "fuzzy", feature = "redis", feature = "memcached"))]

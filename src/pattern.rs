@@ -41,6 +41,7 @@ pub struct Pattern {
     /// Literal: glob characters in a namespace mean themselves.
     space: Box<str>,
     rest: Rest,
+    stale_too: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ enum Rest {
 impl Pattern {
     /// Every key.
     pub fn all() -> Self {
-        Self { space: "".into(), rest: Rest::All }
+        Self { space: "".into(), rest: Rest::All, stale_too: false }
     }
 
     /// The keys that match a Redis glob.
@@ -63,7 +64,7 @@ impl Pattern {
     /// backslash at the end.
     pub fn glob(glob: &str) -> Result<Self> {
         let rest = if glob == "*" { Rest::All } else { Rest::Glob(Arc::new(Glob::parse(glob)?)) };
-        Ok(Self { space: "".into(), rest })
+        Ok(Self { space: "".into(), rest, stale_too: false })
     }
 
     /// The keys in which a regular expression is found.
@@ -74,12 +75,12 @@ impl Pattern {
         let regex = Regex::new(regex).map_err(|error| {
             Error::with_source(ErrorKind::InvalidPattern, "not a regular expression", error)
         })?;
-        Ok(Self { space: "".into(), rest: Rest::Regex(regex) })
+        Ok(Self { space: "".into(), rest: Rest::Regex(regex), stale_too: false })
     }
 
     /// The keys that begin with `prefix`, taken literally.
     pub fn prefix(prefix: &str) -> Self {
-        Self { space: prefix.into(), rest: Rest::All }
+        Self { space: prefix.into(), rest: Rest::All, stale_too: false }
     }
 
     /// A glob that matches this text and nothing else.
@@ -103,7 +104,36 @@ impl Pattern {
 
     /// The same pattern for the keys of a namespace, whose characters mean themselves.
     pub fn within(&self, space: &str) -> Self {
-        Self { space: [space, &self.space].concat().into(), rest: self.rest.clone() }
+        let (rest, stale_too) = (self.rest.clone(), self.stale_too);
+        Self { space: [space, &self.space].concat().into(), rest, stale_too }
+    }
+
+    /// The same set, of which a [listing](crate::Backend::scan) also names the keys that are absent to
+    /// readers, but have an entry: a stale one, or one that cannot be read. A removal takes those
+    /// along anyway.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use yokedcache::{Cache, ManualClock, Memory, Pattern};
+    ///
+    /// # fn main() -> yokedcache::Result<()> {
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder(Memory::builder().clock(&clock).build()?).build()?;
+    /// cache.entry("k").ttl(Duration::from_secs(1)).stale_for(Duration::from_secs(60)).set(&1)?;
+    /// clock.advance(Duration::from_secs(2));
+    /// assert!(cache.keys("k*")?.is_empty());
+    /// assert_eq!(cache.keys(Pattern::glob("k*")?.with_stale())?, ["k"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_stale(mut self) -> Self {
+        self.stale_too = true;
+        self
+    }
+
+    /// Whether a listing names the keys of [stale entries](Self::with_stale), too.
+    pub fn lists_stale(&self) -> bool {
+        self.stale_too
     }
 
     /// The literal part every match begins with.

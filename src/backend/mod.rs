@@ -97,6 +97,7 @@ use std::sync::Arc;
 mod about;
 mod audience;
 mod changing;
+pub(crate) mod copying;
 mod dual_write;
 mod entry;
 pub mod envelope;
@@ -168,7 +169,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// Hands out the full keys that match, page by page, until `page` breaks.
     ///
     /// No lock and no connection is held during `page`, which may use the cache. A key that is
-    /// there throughout is handed out at least once; it may come twice.
+    /// there throughout is handed out at least once; it may come twice. Stale ones are not handed out
+    /// unless the pattern [says so](Pattern::lists_stale); who keeps none may leave that alone.
     ///
     /// # Errors
     /// If keys may be missing from what was handed out.

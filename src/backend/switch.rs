@@ -8,8 +8,8 @@ use parking_lot::RwLock;
 
 use super::audience::Audience;
 use super::changing::Changing;
+use super::copying::copy_surely;
 use super::dual_write::DualWrite;
-use super::dual_write::copying::copy_surely;
 use super::health::of_parts;
 use super::{
     About, Attached, Backend, Call, Event, Health, Name, Read, Removed, Scope, Want, Write, Wrote,

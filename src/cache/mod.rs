@@ -32,6 +32,7 @@ mod search;
 mod store;
 mod ttl;
 mod typed;
+mod under;
 
 pub use builder::CacheBuilder;
 pub use entry::EntryRef;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::copying::read;
+use crate::backend::copying::read;
 use crate::backend::{Backend, Call, Entry, Name, Read, Want};
 use crate::error::Result;
 use crate::random::Random;

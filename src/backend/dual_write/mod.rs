@@ -2,7 +2,7 @@
 //!
 //! - [`gate`] keeps the mode as it is while a call lasts.
 //! - [`writing`] writes and invalidates on both sides, and tells why neither is ever left older.
-//! - [`reading`] fills a new side that is read from the old one; [`copying`] is how.
+//! - [`reading`] fills a new side that is read from the old one; [`copying`](super::copying) is how.
 //! - [`compare`] counts how the two differ.
 
 use std::ops::ControlFlow;
@@ -20,7 +20,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pattern::Pattern;
 
 mod compare;
-pub(super) mod copying;
 mod gate;
 mod reading;
 mod writing;
@@ -373,13 +372,10 @@ impl Backend for DualWrite {
 
 fn diverged(counts: Divergence) -> HealthWarning {
     let text = format!(
-        "of {} entries compared {} differ on the two sides: other programs still write one side only,          or do not write both in the same way. Look for them before reading the new side",
+        "of {} entries compared {} differ on the two sides: other programs still write one side \
+         only, or do not write both in the same way. Look for them before reading the new side",
         counts.same + counts.differences(),
         counts.differences(),
     );
     HealthWarning::new("divergence", text)
-}
-
-fn unanswered() -> Error {
-    Error::new(ErrorKind::Backend, "a side of a pair of backends gave no fitting answer")
 }

@@ -1,7 +1,7 @@
 //! Reads of the new side, which is filled from the old one.
 //!
 //! The answer is always the new side's own, asked for again once the missing entry was
-//! [copied](super::copying) there: so values, versions and rights to fill come from one place. Only
+//! [copied](crate::backend::copying) there: so values, versions and rights to fill come from one place. Only
 //! a plain read of a key that could not be copied, because somebody else is filling it, is answered
 //! by the old side. That is right: what the old side has is never older than the last write or
 //! invalidation that was acknowledged (see [`writing`](super::writing)), and the read had begun
@@ -10,7 +10,7 @@
 //! One limit remains. If the new side evicts a value, or its time is over, before the call that wrote
 //! it has returned, a read in that very moment may put the value before it in its place.
 
-use super::copying::{copy_looked_at, look, read, tell};
+use crate::backend::copying::{copy_looked_at, look, read, tell};
 use crate::backend::{
     Ask, Backend, Call, Cause, Change, Grant, Lease, Name, Read, Want, When, Write,
 };

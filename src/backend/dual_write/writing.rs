@@ -26,7 +26,7 @@
 //! # Invalidations
 //!
 //! Values move in two ways: a writer puts on the follower what the leader took; and where the new
-//! side leads, what it misses is [copied](super::copying) from the old one. The source of a copy must
+//! side leads, what it misses is [copied](crate::backend::copying) from the old one. The source of a copy must
 //! be invalidated before the last time that the target is, and the leader before the last time that
 //! the follower is, or else a load that is overtaken at the leader only after its fill there leaves
 //! its value at the follower. Where the new side leads and is filled, both hold for *new, old, new*:
@@ -47,7 +47,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Both;
-use super::copying::{HOLD, copy_surely, not_removed, read, tell, write};
+use crate::backend::copying::{HOLD, copy_surely, not_removed, read, tell, write};
 use crate::backend::{
     Ask, Call, Change, Entry, Grant, Lease, Life, Name, NotDone, Over, Read, Removed, Scope, Tags,
     Want, When, Write, Wrote,

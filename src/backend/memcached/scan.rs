@@ -204,7 +204,7 @@ impl Memcached {
                 Ok(())
             })?;
             for keys in keys.chunks(LOOKS) {
-                let live = live(self, call, keys.iter().map(String::as_str))?;
+                let live = live(self, call, keys.iter().map(String::as_str), what.lists_stale())?;
                 if !live.is_empty() && page(&live).is_break() {
                     return Ok(());
                 }

@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use super::counted::{Counted, Limit};
 use super::index::{Roster, TagIndex};
 use super::lease::{Leases, Request};
-use super::slot::{Gone, Place, Reason, Slot, weight};
+use super::slot::{Gone, Place, Presence, Reason, Slot, weight};
 use super::wheel::{Step, Wheel};
 use crate::backend::{
     Ask, Cause, Change, CodecId, Entry, Found, Grant, Life, More, NotDone, Origin, Over, Read,
@@ -496,12 +496,14 @@ impl Shard {
         }
     }
 
-    /// The keys under these numbers, and whether their entries are live.
-    pub(super) fn keys(&self, ids: Range<u32>, now: Tick) -> Vec<(SmolStr, bool)> {
+    /// The keys under these numbers, and what their entries are.
+    pub(super) fn keys(&self, ids: Range<u32>, now: Tick) -> Vec<(SmolStr, Presence)> {
         let keys = ids.filter_map(|id| self.roster.get(id));
-        let live =
-            |key: &SmolStr| self.entries.get(key.as_str()).is_some_and(|slot| slot.is_live(now));
-        keys.map(|key| (key.clone(), live(key))).collect()
+        let presence = |key: &SmolStr| {
+            let slot = self.entries.get(key.as_str());
+            slot.map_or(Presence::Gone, |slot| slot.presence(now))
+        };
+        keys.map(|key| (key.clone(), presence(key))).collect()
     }
 
     /// If the table is far too large for the few entries left, moves them to a new one and hands

@@ -37,6 +37,14 @@ pub(super) struct Gone {
     pub(super) reason: Reason,
 }
 
+/// What an entry is to who lists keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Live,
+    Stale,
+    Gone,
+}
+
 /// Why an entry left a memory backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -71,6 +79,14 @@ impl Slot {
 
     pub(super) fn is_live(&self, now: Tick) -> bool {
         self.end.min(self.soft) > now
+    }
+
+    pub(super) fn presence(&self, now: Tick) -> Presence {
+        match () {
+            () if self.is_live(now) => Presence::Live,
+            () if self.is_expired(now) => Presence::Gone,
+            () => Presence::Stale,
+        }
     }
 
     pub(super) fn life(&self, now: Tick) -> Life {

@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 
 use super::counted::Limit;
 use super::shard::Shard;
-use super::slot::{Gone, Place, Reason, weight};
+use super::slot::{Gone, Place, Presence, Reason, weight};
 use crate::backend::{
     Change, Entry, Name, NotDone, Origin, Read, Removed, Scope, Tags, Want, Write, Wrote,
 };
@@ -33,8 +33,8 @@ const MOST_SHARDS: usize = 256;
 /// The digits and the sign of the longest counter.
 const LONGEST_NUMBER: usize = 20;
 
-/// Called with some keys of a shard, and whether their entries are live.
-type Visit<'v> = dyn FnMut(&[(SmolStr, bool)]) -> ControlFlow<()> + 'v;
+/// Called with some keys of a shard, and what their entries are.
+type Visit<'v> = dyn FnMut(&[(SmolStr, Presence)]) -> ControlFlow<()> + 'v;
 
 /// Called for each entry that left.
 pub(super) type Listener = Box<dyn Fn(&str, &Entry, Reason) + Send + Sync>;
@@ -293,8 +293,13 @@ impl Store {
     ) -> ControlFlow<()> {
         for shard in 0..self.shards.len() {
             self.walk(shard, &mut |keys| {
-                let live = keys.iter().filter(|(key, live)| *live && what.matches(key));
-                let keys: Vec<&str> = live.map(|(key, _)| key.as_str()).collect();
+                let listed = |presence: Presence| match presence {
+                    Presence::Live => true,
+                    Presence::Stale => what.lists_stale(),
+                    Presence::Gone => false,
+                };
+                let keys = keys.iter().filter(|(key, is)| listed(*is) && what.matches(key));
+                let keys: Vec<&str> = keys.map(|(key, _)| key.as_str()).collect();
                 if keys.is_empty() { ControlFlow::Continue(()) } else { page(&keys) }
             })?;
         }

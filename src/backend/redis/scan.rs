@@ -304,7 +304,8 @@ struct Lister<'a> {
 impl Visitor for Lister<'_> {
     fn page<'n>(&mut self, names: &'n [String]) -> Result<ControlFlow<(), Doomed<'n>>> {
         let keys = names.iter().filter_map(|name| self.redis.key_of(name));
-        let live = live(self.redis, self.call, keys.filter(|key| self.what.matches(key)))?;
+        let keys = keys.filter(|key| self.what.matches(key));
+        let live = live(self.redis, self.call, keys, self.what.lists_stale())?;
         let flow = if live.is_empty() { ControlFlow::Continue(()) } else { (self.page)(&live) };
         Ok(match flow {
             ControlFlow::Continue(()) => ControlFlow::Continue(Doomed::default()),

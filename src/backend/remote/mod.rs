@@ -34,7 +34,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use twox_hash::XxHash3_64;
 
-use crate::backend::{Backend, Call, Name, Read, Want, Write, Wrote};
+use crate::backend::{Backend, Call, Cause, Name, Read, Want, Write, Wrote};
 use crate::error::{Error, Result};
 
 /// When a call ends.
@@ -61,11 +61,12 @@ pub(crate) fn share(call: Call, servers: usize) -> Call {
     }
 }
 
-/// Those of the keys that have entries.
+/// Those of the keys that have entries: `all` with stale ones, and those that cannot be read.
 pub(crate) fn live<'k, B: Backend>(
     backend: &B,
     call: Call,
     keys: impl IntoIterator<Item = &'k str>,
+    all: bool,
 ) -> Result<Vec<&'k str>> {
     let names: Vec<Name<'_>> = keys.into_iter().map(|key| Name::new(key, 0)).collect();
     let mut out: Vec<Read> = names.iter().map(|_| Read::Unanswered).collect();
@@ -74,7 +75,8 @@ pub(crate) fn live<'k, B: Backend>(
     let mut live = Vec::with_capacity(names.len());
     for (name, read) in names.into_iter().zip(out) {
         match read {
-            Read::Hit(found) if !found.stale => live.push(name.as_str()),
+            Read::Hit(found) if all || !found.stale => live.push(name.as_str()),
+            Read::Miss(Cause::Corrupt | Cause::Undecodable, _) if all => live.push(name.as_str()),
             Read::Failed(error) => return Err(error),
             _ => {}
         }
