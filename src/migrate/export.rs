@@ -60,12 +60,13 @@ fn write(from: &Cache, to: Box<dyn Write + '_>, run: &mut Run<'_, '_>) -> Result
     let pattern = run.check()?;
     from.need_scan()?;
     run.expect(total(from));
+    let begun = Instant::now();
     let created = from.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let created = u64::try_from(created.as_millis()).unwrap_or(u64::MAX);
     let header = Header::new(from.prefix(), created);
     let out = Writer::new(to, &header)?;
     let sizing = Sizing::new(run.most());
-    let mut export = Exporting { from, out, sizing, keys: Vec::new(), begun: Instant::now() };
+    let mut export = Exporting { from, out, sizing, keys: Vec::new(), begun };
     let flow = listed(from, &pattern, run, &mut |run, keys| export.take(keys, run))?;
     if flow.is_break() || export.flush(run)?.is_break() {
         return Ok(());

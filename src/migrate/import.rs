@@ -84,7 +84,6 @@ impl Importing<'_> {
     fn read(&self, from: Box<dyn BufRead + '_>, run: &mut Run<'_, '_>) -> Result<()> {
         let pattern = run.check()?;
         let (mut reader, header) = Reader::new(from)?;
-        let since = if self.keep_ttl { Duration::ZERO } else { self.since(&header) };
         let renaming = Renaming::new("", self.to.prefix());
         let copier = Copier::new(self.to, renaming.clone(), Call::Unlimited, run.most())
             .with(run.is_dry(), run.overwrites());
@@ -100,7 +99,7 @@ impl Importing<'_> {
             if !pattern.matches(&line.key) {
                 continue;
             }
-            let flow = match line.life(since) {
+            let flow = match line.life(self.since(&header)) {
                 Some(life) => lines.take(&line.key, (entry, life), &mut pump, run)?,
                 None => {
                     run.skip(&line.key, Skip::Gone);
@@ -116,8 +115,11 @@ impl Importing<'_> {
         ended
     }
 
-    /// How long ago the file was written.
+    /// How much of their lives entries have had since the file was written.
     fn since(&self, header: &Header) -> Duration {
+        if self.keep_ttl {
+            return Duration::ZERO;
+        }
         let now = self.to.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         now.saturating_sub(Duration::from_millis(header.created))
     }

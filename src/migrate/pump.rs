@@ -124,7 +124,8 @@ impl<'p> Pump<'p> {
             for ((key, since), became) in left.into_iter().zip(became) {
                 match became {
                     Became::Failed(error) => {
-                        again.push((key, since));
+                        // A right that could not be given back keeps us from the key, too.
+                        again.push((key, Instant::now()));
                         trouble = Some(error);
                     }
                     became => self.note(key, since, became, run),

@@ -147,7 +147,7 @@ fn a_dry_run_writes_nothing_and_counts_what_would_be() {
     assert!(report.dry_run);
     assert_eq!((report.looked_at, report.copied, report.there), (100, 99, 1));
     let calls = target.calls();
-    assert!(!calls.is_empty() && calls.iter().all(|call| call == "read"), "{calls:?}");
+    assert!(!calls.is_empty() && calls.iter().all(|call| call == "look"), "{calls:?}");
     assert_eq!(to.keys("*").unwrap(), ["key:0000000"]);
     let report = from.migrate_to(&to).run().unwrap();
     assert_eq!((report.copied, report.there), (99, 1), "no right was taken, either");

@@ -50,17 +50,18 @@ impl Faulty {
         self.0.batches.lock().clone()
     }
 
-    /// Does something before each call from now on, which fails if that does.
-    pub fn before(&self, before: impl FnMut(&str) -> Result<()> + Send + 'static) {
-        *self.0.before.lock() = Some(Box::new(before));
-    }
-
-    pub fn heal(&self) {
-        *self.0.before.lock() = None;
+    /// Does something before each call from now on, and after each read of values: the call fails if
+    /// that does.
+    pub fn hooked(&self, hook: impl FnMut(&str) -> Result<()> + Send + 'static) {
+        *self.0.before.lock() = Some(Box::new(hook));
     }
 
     fn called(&self, call: &str) -> Result<()> {
         self.0.calls.lock().push(call.into());
+        self.hook(call)
+    }
+
+    fn hook(&self, call: &str) -> Result<()> {
         // It may call us again.
         let before = self.0.before.lock().take();
         let Some(mut before) = before else { return Ok(()) };
@@ -83,10 +84,11 @@ impl Backend for Faulty {
         let asks = !matches!(want.lease, Ask::No);
         self.called(match (asks, want.head_only) {
             (true, _) => "ask",
-            (false, true) => "read",
+            (false, true) => "look",
             (false, false) => "read",
         })?;
-        self.0.memory.read(call, keys, want, out)
+        self.0.memory.read(call, keys, want, out)?;
+        if want.head_only { Ok(()) } else { self.hook("after read") }
     }
 
     fn write(&self, call: Call, writes: &mut [Write<'_>], out: &mut [Wrote]) -> Result<()> {
