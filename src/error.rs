@@ -45,6 +45,8 @@ pub enum ErrorKind {
     InvalidPattern,
     /// A setting or argument outside its range.
     InvalidArgument,
+    /// A configuration file or an environment variable that cannot be used.
+    InvalidConfig,
     /// The value could not be serialised.
     Encode,
     /// The stored value is of another type than the operation needs; it is left as it was.

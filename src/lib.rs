@@ -31,10 +31,15 @@
 //! another backend stand in while one is away, [`Switch`] replaces one while the program runs, [`Route`]
 //! deals keys out, [`DualWrite`] migrates.
 //!
-//! [Choosing a policy](choosing_a_policy) tells how long entries should live and when to refresh them.
-//! [Health checks](health_checks) tells what to ask for the probes of an orchestrator.
+//! # Pages
 //!
-//! [Monitoring](monitoring) tells what a cache counts and times, and how Prometheus and others get it.
+//! | page | what it tells |
+//! |---|---|
+//! | [Choosing a policy](choosing_a_policy) | how long entries should live and when to refresh them |
+//! | [Configuration](configuration) | how a cache is made of an address, of environment variables or of a file |
+//! | [Health checks](health_checks) | what to ask for the probes of an orchestrator, and what each warning means |
+//! | [Monitoring](monitoring) | what a cache counts and times, and how Prometheus and others get it |
+//! | [Migration](migration) | how entries come from one cache to another, into a file and back |
 //!
 //! # Features
 //!
@@ -47,6 +52,7 @@
 //! | `memcached` | the backend `Memcached`: one server, or many that share the keys |
 //! | `tls` | TLS for both, by rustls |
 //! | `metrics` | `Stats::publish`, for the exporters of the crate `metrics` |
+//! | `config` | configuration files in YAML, TOML and JSON |
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -55,12 +61,14 @@ pub mod backend;
 mod cache;
 mod clock;
 mod codec;
+pub mod config;
 mod error;
 mod flight;
 #[cfg(feature = "fuzzy")]
 mod fuzzy;
 mod key;
 mod migrate;
+mod nearest;
 mod number;
 mod pattern;
 mod pool;
@@ -121,6 +129,8 @@ pub mod health_checks {}
 
 #[doc = include_str!("../docs/migration.md")]
 pub mod migration {}
+#[doc = include_str!("../docs/configuration.md")]
+pub mod configuration {}
 
 /// Keeps the tour in the README true.
 #[cfg(all(doctest, feature = "fuzzy", feature = "redis", feature = "memcached"))]

@@ -221,25 +221,11 @@ impl CacheBuilder {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) or [`InvalidTtl`](ErrorKind::InvalidTtl) for
     /// a setting that is out of range, and what the backend refuses. No I/O is done here.
     pub fn build(self) -> Result<Cache> {
+        self.check()?;
         let Self { backend, codec, compression, clock, policy, threads, queue, .. } = self;
-        policy.check()?;
-        if threads == 0 {
-            return Err(Error::new(ErrorKind::InvalidArgument, "no threads for loaders"));
-        }
         let random = self.seed.map_or_else(Random::default, Random::seeded);
-        for ttl in [policy.fresh.ttl, policy.fresh.negative_ttl] {
-            if policy.fresh.end(ttl, &clock)? == End::Past {
-                return Err(Error::new(ErrorKind::InvalidTtl, "a default end in the past"));
-            }
-        }
-        policy.fresh.life(Ttl::Never, &clock, &random)?;
         let shared = backend.about().can.shared;
         let prefix = self.prefix.unwrap_or_else(|| if shared { SHARED_PREFIX } else { "" }.into());
-        if prefix.len() > MAX_KEY / 2 {
-            let what =
-                format!("the key prefix has {} bytes, {} at most", prefix.len(), MAX_KEY / 2);
-            return Err(Error::new(ErrorKind::InvalidArgument, what));
-        }
         let prefix = if prefix.is_empty() { prefix } else { prefix + ":" };
         backend.attach(&Attached::new(&prefix, &self.events))?;
         let core = Core {
@@ -255,5 +241,25 @@ impl CacheBuilder {
         };
         let (core, pool) = (Arc::new(core), Arc::new(Pool::new(threads, queue)));
         Ok(Cache(Arc::new(View { core, pool, prefix: prefix.into(), policy })))
+    }
+
+    /// Refuses settings out of range.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.policy.check()?;
+        if self.threads == 0 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "no threads for loaders"));
+        }
+        let fresh = &self.policy.fresh;
+        for ttl in [fresh.ttl, fresh.negative_ttl] {
+            if fresh.end(ttl, &self.clock)? == End::Past {
+                return Err(Error::new(ErrorKind::InvalidTtl, "a default end in the past"));
+            }
+        }
+        let length = self.prefix.as_ref().map_or(0, String::len);
+        if length > MAX_KEY / 2 {
+            let what = format!("the key prefix has {length} bytes, {} at most", MAX_KEY / 2);
+            return Err(Error::new(ErrorKind::InvalidArgument, what));
+        }
+        Ok(())
     }
 }

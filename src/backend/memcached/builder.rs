@@ -11,7 +11,7 @@ use super::ring::{Distribution, Ring};
 use super::wire::{Limit, Login, Talker};
 use crate::backend::Origin;
 use crate::backend::remote::net::Endpoint;
-use crate::backend::remote::settings::{Settings, common_settings, or};
+use crate::backend::remote::settings::{self, Settings, common_settings, or};
 use crate::backend::remote::tags;
 use crate::backend::remote::url::{Reader, Url};
 use crate::error::Result;
@@ -42,19 +42,23 @@ const MOST_WEIGHT: u32 = 1_000_000;
 /// ```
 pub struct MemcachedBuilder {
     url: String,
-    common: Settings,
+    pub(crate) common: Settings,
     more: Vec<(String, u32)>,
     username: Option<String>,
     password: Option<String>,
     distribution: Option<Distribution>,
     /// What the address says under the names libmemcached has for it.
-    ketama: Option<bool>,
-    ketama_weighted: Option<bool>,
+    pub(crate) ketama: Option<bool>,
+    pub(crate) ketama_weighted: Option<bool>,
     binary: Option<bool>,
     eject: Option<bool>,
     plain: Option<bool>,
     split: Option<bool>,
 }
+
+/// What an address may say besides.
+const PARAMETERS: &[&str] =
+    &["distribution", "ketama", "ketama_weighted", "protocol", "eject", "plain", "split"];
 
 impl MemcachedBuilder {
     pub(super) fn new(url: &str) -> Self {
@@ -72,6 +76,11 @@ impl MemcachedBuilder {
             plain: None,
             split: None,
         }
+    }
+
+    /// Settings whose servers are all given one by one.
+    pub(crate) fn without_address() -> Self {
+        Self::new("")
     }
 
     /// One more server: `host`, `host:port`, or the path of a socket, and its weight.
@@ -164,7 +173,11 @@ impl MemcachedBuilder {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an address or a setting that cannot
     /// be used.
     pub fn build(mut self) -> Result<Memcached> {
-        let Url { scheme, user, password, hosts, path, parameters } = READ.split(&self.url)?;
+        let url = match self.url.as_str() {
+            "" if !self.more.is_empty() => Url::nowhere("memcached"),
+            url => READ.split(url)?,
+        };
+        let Url { scheme, user, password, hosts, path, parameters } = url;
         for (name, value) in parameters {
             self.take(&name, &value)?;
         }
@@ -192,8 +205,8 @@ impl MemcachedBuilder {
         ];
         match name {
             "distribution" => or(&mut self.distribution, READ.word(name, value, &words)?),
-            "ketama" => self.ketama = Some(READ.switch(name, value)?),
-            "ketama_weighted" => self.ketama_weighted = Some(READ.switch(name, value)?),
+            "ketama" => or(&mut self.ketama, READ.switch(name, value)?),
+            "ketama_weighted" => or(&mut self.ketama_weighted, READ.switch(name, value)?),
             "protocol" => {
                 let words = [("meta", false), ("binary", true)];
                 or(&mut self.binary, READ.word(name, value, &words)?);
@@ -201,7 +214,7 @@ impl MemcachedBuilder {
             "eject" => or(&mut self.eject, READ.switch(name, value)?),
             "plain" => or(&mut self.plain, READ.switch(name, value)?),
             "split" => or(&mut self.split, READ.switch(name, value)?),
-            name => return Err(READ.unknown(name)),
+            name => return Err(READ.unknown(name, &[PARAMETERS, settings::PARAMETERS])),
         }
         Ok(())
     }
@@ -223,7 +236,7 @@ impl MemcachedBuilder {
             servers.push((READ.socket(hosts, path)?, 1));
         } else if !path.trim_matches('/').is_empty() {
             return Err(READ.bad("the address has a path, and memcached no databases"));
-        } else {
+        } else if !(hosts.is_empty() && self.url.is_empty()) {
             for server in hosts.split(',') {
                 let (host, weight) = server.split_once(';').unwrap_or((server, "weight=1"));
                 let weight = weight.strip_prefix("weight=").and_then(|weight| weight.parse().ok());
@@ -315,5 +328,22 @@ impl MemcachedBuilder {
 impl fmt::Debug for MemcachedBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemcachedBuilder").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_is_taken_and_the_nearest_named_for_others() {
+        for name in PARAMETERS.iter().chain(settings::PARAMETERS) {
+            let taken = MemcachedBuilder::new("").take(name, "?");
+            let known = taken.map_or_else(|error| !error.to_string().contains("nobody"), |()| true);
+            assert!(known, "{name}");
+        }
+        let error = Memcached::builder("memcached://h?ejekt=yes").build().unwrap_err();
+        let what = r#"memcached: nobody knows the parameter "ejekt"; did you mean eject?"#;
+        assert_eq!(error.to_string(), what);
     }
 }

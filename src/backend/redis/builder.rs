@@ -13,7 +13,7 @@ use super::topology::{Maker, Topology};
 use super::url::{self, Address, Kind, READ};
 use super::wire::{Hello, Login, Role};
 use crate::backend::Origin;
-use crate::backend::remote::settings::{Settings, common_settings, or};
+use crate::backend::remote::settings::{self, Settings, common_settings, or};
 use crate::backend::remote::stored::Names;
 use crate::backend::remote::tags;
 use crate::error::Result;
@@ -37,7 +37,7 @@ use crate::error::Result;
 /// ```
 pub struct RedisBuilder {
     url: String,
-    common: Settings,
+    pub(crate) common: Settings,
     given: Given,
 }
 
@@ -53,6 +53,9 @@ struct Given {
     plain: Option<bool>,
     guard: Option<String>,
 }
+
+/// What an address may say besides.
+const PARAMETERS: &[&str] = &["client_name", "read_from_replicas", "guard_restarts", "plain"];
 
 impl RedisBuilder {
     pub(super) fn new(url: &str) -> Self {
@@ -165,7 +168,7 @@ impl RedisBuilder {
             "read_from_replicas" => or(&mut given.replica_reads, READ.switch(name, &value)?),
             "guard_restarts" => or(&mut given.guard, value),
             "plain" => or(&mut given.plain, READ.switch(name, &value)?),
-            name => return Err(READ.unknown(name)),
+            name => return Err(READ.unknown(name, &[PARAMETERS, settings::PARAMETERS])),
         }
         Ok(())
     }
@@ -244,5 +247,23 @@ impl Given {
             return Err(READ.bad("a user without a password"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_is_taken_and_the_nearest_named_for_others() {
+        for name in PARAMETERS.iter().chain(settings::PARAMETERS) {
+            let taken = RedisBuilder::new("").take(name, "?".into());
+            let known = taken.map_or_else(|error| !error.to_string().contains("nobody"), |()| true);
+            assert!(known, "{name}");
+        }
+        let error = Redis::builder("redis://h?sokcet_timeout=1").build().unwrap_err();
+        let what =
+            r#"redis: nobody knows the parameter "sokcet_timeout"; did you mean socket_timeout?"#;
+        assert_eq!(error.to_string(), what);
     }
 }

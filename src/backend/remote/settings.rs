@@ -27,18 +27,39 @@ pub(crate) struct Settings {
     pub(crate) keepalive_count: Option<u32>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsSettings>,
-    tls_given: TlsParameters,
+    pub(crate) tls_given: TlsParameters,
 }
 
 /// What an address says of TLS.
 #[derive(Clone, Default, PartialEq, Eq)]
-struct TlsParameters {
-    ca: Option<String>,
-    certificate: Option<String>,
-    key: Option<String>,
-    check_hostname: Option<bool>,
-    any_certificate: Option<bool>,
+pub(crate) struct TlsParameters {
+    pub(crate) ca: Option<String>,
+    pub(crate) certificate: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) check_hostname: Option<bool>,
+    pub(crate) any_certificate: Option<bool>,
 }
+
+/// What an address may say of these.
+pub(crate) const PARAMETERS: &[&str] = &[
+    "pool_size",
+    "connection_pool_size",
+    "idle_timeout",
+    "socket_timeout",
+    "socket_connect_timeout",
+    "retry_on_timeout",
+    "health_check_interval",
+    "tcp_nodelay",
+    "socket_keepalive",
+    "socket_keepalive_idle",
+    "socket_keepalive_interval",
+    "socket_keepalive_count",
+    "ssl_ca_certs",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_check_hostname",
+    "ssl_cert_reqs",
+];
 
 const POOL_SIZE: u32 = 10;
 const MOST_CONNECTIONS: u32 = 65_535;
@@ -58,7 +79,7 @@ impl Settings {
         let switch = || read.switch(name, value);
         let tls = &mut self.tls_given;
         match name {
-            "connection_pool_size" => or(&mut self.pool_size, number()?),
+            "pool_size" | "connection_pool_size" => or(&mut self.pool_size, number()?),
             "idle_timeout" => or(&mut self.idle_timeout, time()?),
             "socket_timeout" => or(&mut self.timeout, time()?),
             "socket_connect_timeout" => or(&mut self.connect_timeout, time()?),
@@ -69,13 +90,13 @@ impl Settings {
             "socket_keepalive_idle" => or(&mut self.keepalive_idle, time()?),
             "socket_keepalive_interval" => or(&mut self.keepalive_interval, time()?),
             "socket_keepalive_count" => or(&mut self.keepalive_count, number()?),
-            "ssl_ca_certs" => tls.ca = Some(value.into()),
-            "ssl_certfile" => tls.certificate = Some(value.into()),
-            "ssl_keyfile" => tls.key = Some(value.into()),
-            "ssl_check_hostname" => tls.check_hostname = Some(switch()?),
+            "ssl_ca_certs" => or(&mut tls.ca, value.into()),
+            "ssl_certfile" => or(&mut tls.certificate, value.into()),
+            "ssl_keyfile" => or(&mut tls.key, value.into()),
+            "ssl_check_hostname" => or(&mut tls.check_hostname, switch()?),
             "ssl_cert_reqs" => {
                 let words = [("required", false), ("none", true)];
-                tls.any_certificate = Some(read.word(name, value, &words)?);
+                or(&mut tls.any_certificate, read.word(name, value, &words)?);
             }
             _ => return Ok(false),
         }
@@ -189,7 +210,7 @@ pub(crate) fn or<T>(setting: &mut Option<T>, value: T) {
 /// The methods of a builder whose field `common` these settings are.
 macro_rules! common_settings {
     () => {
-        /// The most connections to each server (`connection_pool_size`). Default 10.
+        /// The most connections to each server (`pool_size`, or `connection_pool_size`). Default 10.
         ///
         /// A call that finds all of them in use waits for one until its time is up.
         ///

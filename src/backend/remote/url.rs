@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 
 use super::net::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::nearest::did_you_mean;
 
 /// `scheme://user:password@hosts/path?parameters`, decoded but for the hosts and the path.
 pub(crate) struct Url {
@@ -17,6 +18,21 @@ pub(crate) struct Url {
     pub(crate) hosts: String,
     pub(crate) path: String,
     pub(crate) parameters: Vec<(String, String)>,
+}
+
+impl Url {
+    /// An address without hosts.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn nowhere(scheme: &str) -> Self {
+        Self {
+            scheme: scheme.to_owned(),
+            user: None,
+            password: None,
+            hosts: String::new(),
+            path: String::new(),
+            parameters: Vec::new(),
+        }
+    }
 }
 
 /// Reads addresses, and says in errors what they are of.
@@ -161,7 +177,9 @@ impl Reader {
         known.map(|(_, meaning)| *meaning).ok_or_else(|| self.wrong(name))
     }
 
-    pub(crate) fn unknown(self, name: &str) -> Error {
-        self.bad(&format!("nobody knows the parameter {name:?}"))
+    /// A parameter that is none of these.
+    pub(crate) fn unknown(self, name: &str, known: &[&[&str]]) -> Error {
+        let meant = did_you_mean(name, known.iter().copied().flatten().copied());
+        self.bad(&format!("nobody knows the parameter {name:?}{meant}"))
     }
 }

@@ -1,0 +1,45 @@
+//! The name somebody meant.
+
+/// Names less alike than this are not what was meant.
+const ALIKE: f64 = 0.72;
+
+/// That of the names which is most like this one, unless none is.
+pub(crate) fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let alike = |known: &str| strsim::normalized_damerau_levenshtein(&name, known);
+    let scored = names.into_iter().map(|known| (alike(&known.to_ascii_lowercase()), known));
+    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (best.0 >= ALIKE).then_some(best.1)
+}
+
+/// `; did you mean pool_size?`, or nothing.
+pub(crate) fn did_you_mean<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> String {
+    nearest(name, names).map_or_else(String::new, |known| format!("; did you mean {known}?"))
+}
+
+/// Whether text looks like a name, and may be shown: else it may be an address with a password in it.
+pub(crate) fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-+.".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_of_the_pen_are_understood_and_other_words_are_not() {
+        let names = ["pool_size", "socket_timeout", "url", "db"];
+        for (name, meant) in [
+            ("pool_sise", Some("pool_size")),
+            ("poolsize", Some("pool_size")),
+            ("sokcet_timeout", Some("socket_timeout")),
+            ("Pool-Size", Some("pool_size")),
+            ("ulr", None),
+            ("frobnicate", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, names), meant, "{name}");
+        }
+    }
+}

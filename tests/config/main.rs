@@ -1,0 +1,14 @@
+//! Caches made of addresses, environment variables and files.
+#![cfg(all(feature = "config", feature = "redis", feature = "memcached"))]
+
+mod cache_fields;
+mod errors;
+mod memory_fields;
+mod redis_fields;
+mod seed;
+#[path = "../support/mod.rs"]
+mod support;
+mod wrapper_fields;
+mod written;
+
+pub(crate) use written::{Written, cache_of, config_of, refusal_of, variables};
