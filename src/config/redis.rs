@@ -5,11 +5,16 @@ use super::fault::Fault;
 use super::remote::{address, give_common, secret};
 use super::sections::RedisSettings;
 use crate::backend::Backend;
+use crate::backend::redis::{Redis, RedisBuilder};
 use crate::error::Result;
 
 pub(super) fn build(settings: &RedisSettings) -> Result<Box<dyn Backend>, Fault> {
+    Ok(boxed(builder(settings)?.build()?))
+}
+
+fn builder(settings: &RedisSettings) -> Result<RedisBuilder, Fault> {
     let s = settings;
-    let mut built = crate::Redis::builder(&server(s)?);
+    let mut built = Redis::builder(&server(s)?);
     give_common!(s, &mut built.common);
     let built = given(built, s.username.as_ref(), |built, user| built.username(user));
     let built = given(built, secret(&s.password, "password")?, |built, word| built.password(word));
@@ -25,8 +30,7 @@ pub(super) fn build(settings: &RedisSettings) -> Result<Box<dyn Backend>, Fault>
         let what = "a user without a password: sentinel_password";
         return Err(Fault::new(what).under("sentinel_username", &Default::default()));
     }
-    let built = given(built, login, |built, word| built.sentinel_login(user, word));
-    Ok(boxed(built.build()?))
+    Ok(given(built, login, |built, word| built.sentinel_login(user, word)))
 }
 
 /// The address, or one made of host and port.
@@ -50,5 +54,18 @@ fn server(settings: &RedisSettings) -> Result<String, Fault> {
             })
         }
         (None, None, _) => Err(Fault::new("no server is named: url, or host and port")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::remote::tests::{ALL, check};
+
+    #[test]
+    fn what_all_servers_have_is_given_to_redis() {
+        let settings: RedisSettings = serde_json::from_value(ALL.clone()).unwrap();
+        let given = RedisSettings { host: Some("h".into()), ..settings };
+        check(&builder(&given).unwrap().common);
     }
 }

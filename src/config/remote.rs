@@ -50,3 +50,56 @@ pub(super) fn address(url: &str) -> Result<&str, Fault> {
 
 /// Why a hidden password is refused.
 const PRINTED: &str = "*** stands where a password was when this was printed: put it in again";
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use crate::backend::remote::settings::Settings;
+
+    /// Every setting, none as it is by default.
+    pub(in crate::config) static ALL: LazyLock<Value> = LazyLock::new(|| {
+        json!({
+            "pool_size": 3,
+            "idle_timeout": 4,
+            "socket_timeout": "5s",
+            "socket_connect_timeout": 6,
+            "retry_on_timeout": true,
+            "health_check_interval": 7,
+            "tcp_nodelay": false,
+            "socket_keepalive": false,
+            "socket_keepalive_idle": 8,
+            "socket_keepalive_interval": 9,
+            "socket_keepalive_count": 10,
+            "ssl_ca_certs": "ca",
+            "ssl_certfile": "certificate",
+            "ssl_keyfile": "key",
+            "ssl_check_hostname": false,
+            "ssl_cert_reqs": "none",
+        })
+    });
+
+    /// Whether all of them came through.
+    pub(in crate::config) fn check(common: &Settings) {
+        let seconds = |number| Some(Duration::from_secs(number));
+        assert_eq!(common.pool_size, Some(3));
+        assert_eq!(common.idle_timeout, seconds(4));
+        assert_eq!(common.timeout, seconds(5));
+        assert_eq!(common.connect_timeout, seconds(6));
+        assert_eq!(common.retry_on_timeout, Some(true));
+        assert_eq!(common.health_check_interval, seconds(7));
+        assert_eq!(common.nodelay, Some(false));
+        assert_eq!(common.keepalive, Some(false));
+        assert_eq!(common.keepalive_idle, seconds(8));
+        assert_eq!(common.keepalive_interval, seconds(9));
+        assert_eq!(common.keepalive_count, Some(10));
+        let tls = &common.tls_given;
+        assert_eq!(tls.ca.as_deref(), Some("ca"));
+        assert_eq!(tls.certificate.as_deref(), Some("certificate"));
+        assert_eq!(tls.key.as_deref(), Some("key"));
+        assert_eq!((tls.check_hostname, tls.any_certificate), (Some(false), Some(true)));
+    }
+}

@@ -3,6 +3,7 @@
 
 mod cache_fields;
 mod errors;
+mod memcached_fields;
 mod memory_fields;
 mod redis_fields;
 mod seed;
