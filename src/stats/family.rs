@@ -1,6 +1,6 @@
 //! The numbers of caches as metrics: what Prometheus and the `metrics` facade are both told.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::iter::once;
 
 use super::histogram::Histogram;
@@ -115,14 +115,22 @@ impl Family<'_> {
 /// A cache, and the backends in it with their places.
 pub(super) struct Source<'s> {
     stats: &'s Stats,
+    /// The label `cache`, unless it is empty.
+    name: String,
     parts: Vec<(String, &'s BackendStats)>,
 }
 
 impl<'s> Source<'s> {
-    pub(super) fn new(stats: &'s Stats) -> Self {
-        let mut parts = Vec::new();
-        flatten(&stats.backend, String::new(), &mut HashMap::new(), &mut parts);
-        Self { stats, parts }
+    /// Caches with their names, which are numbered if they are the same.
+    pub(super) fn of(all: impl IntoIterator<Item = &'s Stats>) -> Vec<Self> {
+        let mut seen = HashSet::new();
+        let named = |stats: &'s Stats| {
+            let name = unique(&mut seen, stats.name.clone().unwrap_or_default());
+            let mut parts = Vec::new();
+            flatten(&stats.backend, String::new(), &mut HashSet::new(), &mut parts);
+            Self { stats, name, parts }
+        };
+        all.into_iter().map(named).collect()
     }
 
     fn sample<'a>(
@@ -130,21 +138,29 @@ impl<'s> Source<'s> {
         labels: impl IntoIterator<Item = (&'static str, &'a str)>,
         value: Value<'a>,
     ) -> Sample<'a> {
-        let cache = self.stats.name.as_deref().map(|name| ("cache", name));
+        let cache = Some(("cache", &*self.name)).filter(|(_, name)| !name.is_empty());
         Sample { labels: cache.into_iter().chain(labels).collect(), value }
     }
 }
 
-/// Backends and their places, each a path. Parts that have the same name are numbered: a metric with
-/// the same labels twice is none.
+/// The name, with a number if there was the same before: a metric with the same labels twice is none.
+fn unique(seen: &mut HashSet<String>, name: String) -> String {
+    let numbered = (2..).map(|number: u32| format!("{name}#{number}"));
+    let mut free = once(name.clone()).chain(numbered).filter(|name| !seen.contains(name));
+    let name = free.next().unwrap_or_default();
+    drop(free);
+    seen.insert(name.clone());
+    name
+}
+
+/// Backends and their places, each a path.
 fn flatten<'s>(
     stats: &'s BackendStats,
     path: String,
-    seen: &mut HashMap<String, u32>,
+    seen: &mut HashSet<String>,
     out: &mut Vec<(String, &'s BackendStats)>,
 ) {
-    let times = seen.entry(path.clone()).and_modify(|times| *times += 1).or_insert(1);
-    let path = if *times == 1 { path } else { format!("{path}#{times}") };
+    let path = unique(seen, path);
     for (part, child) in &stats.children {
         let below = if path.is_empty() { part.clone() } else { format!("{path}/{part}") };
         flatten(child, below, seen, out);

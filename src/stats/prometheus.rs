@@ -41,8 +41,10 @@ impl Stats {
     }
 }
 
-/// The metrics of several caches, which had better be [named](Stats::named), in the text format of
-/// Prometheus.
+/// The metrics of several caches in the text format of Prometheus.
+///
+/// They had better be [named](Stats::named): those of the same name, or of none, are only numbered
+/// (`#2`).
 ///
 /// ```
 /// # fn main() -> yokedcache::Result<()> {
@@ -55,7 +57,7 @@ impl Stats {
 /// # }
 /// ```
 pub fn to_prometheus(caches: &[Stats]) -> String {
-    let sources: Vec<Source<'_>> = caches.iter().map(Source::new).collect();
+    let sources = Source::of(caches);
     let mut text = String::new();
     for family in families(&sources) {
         // Writing to a string does not fail.

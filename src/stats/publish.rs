@@ -27,8 +27,7 @@ impl Stats {
     /// # }
     /// ```
     pub fn publish(&self) {
-        let source = [Source::new(self)];
-        families(&source).iter().for_each(publish);
+        families(&Source::of([self])).iter().for_each(publish);
     }
 }
 

@@ -199,6 +199,10 @@ fn several_caches_are_one_text() {
     }
     assert!(series.keys().all(|(_, labels)| labels.contains_key("cache")));
     assert_eq!(parse(&to_prometheus(&[])), Default::default());
+    let (_, series) = parse(&to_prometheus(&[used().stats(), used().stats()]));
+    for of in [labels([]), labels([("cache", "#2")])] {
+        assert_eq!(series[&("yokedcache_hits_total".to_owned(), of)], 1.0);
+    }
 }
 
 fn memory() -> Memory {
@@ -225,10 +229,10 @@ fn backends_are_told_by_their_places_and_nothing_twice() {
 #[test]
 fn parts_of_the_same_name_stay_apart() {
     let mut stats = used().stats();
-    for _ in 0..3 {
+    for part in ["same", "same", "same#2", "same"] {
         let mut child = yokedcache::BackendStats::new("server");
         child.entries = Some(2);
-        stats.backend.push("same", child);
+        stats.backend.push(part, child);
     }
     let (_, series) = parse(&stats.to_prometheus());
     let parts: Vec<&str> = series
@@ -236,14 +240,15 @@ fn parts_of_the_same_name_stay_apart() {
         .filter(|(name, _)| name == "yokedcache_backend_entries")
         .map(|(_, labels)| labels["part"].as_str())
         .collect();
-    assert_eq!(parts, ["same", "same#2", "same#3"]);
+    assert_eq!(parts, ["same", "same#2", "same#2#2", "same#3"]);
 }
 
 proptest! {
     #[test]
     fn names_may_be_anything(name in any::<String>()) {
         let (_, series) = parse(&Cache::memory(10).stats().named(&name).to_prometheus());
-        prop_assert!(series.keys().all(|(_, labels)| labels["cache"] == name));
+        let told = |labels: &Labels| labels.get("cache").cloned().unwrap_or_default();
+        prop_assert!(series.keys().all(|(_, labels)| told(labels) == name));
     }
 }
 
