@@ -10,6 +10,7 @@ use crate::backend::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Names;
 use crate::pattern::Pattern;
+use crate::stats::Count;
 
 /// How many entries a walk over all keys reads at once.
 const PAGE: usize = 512;
@@ -82,6 +83,7 @@ impl Cache {
             }
             Ok(())
         })?;
+        core.counters.add(Count::Invalidation);
         Ok(Removed::counted(removed))
     }
 

@@ -141,6 +141,10 @@ pub(super) fn check(cache: &Cache) {
         let own = moved.split(' ').filter(|count| !count.starts_with("backend."));
         assert_eq!(own.collect::<Vec<_>>().join(" "), *expected, "{what}");
     }
+    // By the backend, or one by one.
+    let before = cache.stats().invalidations;
+    cache.invalidate_tags_all(["t", "u"]).unwrap();
+    assert_eq!(cache.stats().invalidations, before + 1);
 }
 
 #[test]
