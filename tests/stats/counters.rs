@@ -8,6 +8,7 @@ use yokedcache::monitoring::Operation;
 use yokedcache::{Cache, ErrorKind, ManualClock, Memory};
 
 use super::moved;
+use super::odd::Odd;
 use super::recorder::Recorder;
 
 type Row = (&'static str, fn(&Cache), &'static str);
@@ -141,15 +142,21 @@ pub(super) fn check(cache: &Cache) {
         let own = moved.split(' ').filter(|count| !count.starts_with("backend."));
         assert_eq!(own.collect::<Vec<_>>().join(" "), *expected, "{what}");
     }
-    // By the backend, or one by one.
-    let before = cache.stats().invalidations;
-    cache.invalidate_tags_all(["t", "u"]).unwrap();
-    assert_eq!(cache.stats().invalidations, before + 1);
 }
 
 #[test]
 fn each_call_moves_its_counters_and_no_other() {
     check(&Cache::memory(100));
+}
+
+#[test]
+fn an_invalidation_is_one_where_it_is_done_entry_by_entry_too() {
+    let cache = Cache::builder(Odd::new()).build().unwrap();
+    check(&cache);
+    cache.entry("k").tags(["t", "u"]).set("v").unwrap();
+    let moved = moved(&cache, |cache| _ = cache.invalidate_tags_all(["t", "u"]).unwrap());
+    assert!(moved.starts_with("invalidations+1 operations.delete.calls+1 "), "{moved}");
+    assert!(!cache.exists("k").unwrap());
 }
 
 #[test]
@@ -292,10 +299,10 @@ fn the_time_of_a_scan_is_not_that_of_its_pages() {
 
 #[test]
 fn percentiles_of_what_is_slow_are_those_of_all_calls() {
-    let backend = Arc::new(Slow::default());
+    let backend = Arc::new(Odd::new());
     let cache = Cache::builder(backend.clone()).build().unwrap();
     for call in 0..100 {
-        backend.0.store(if call % 10 == 0 { 60 } else { 2 }, std::sync::atomic::Ordering::Relaxed);
+        backend.take(if call % 10 == 0 { 60 } else { 2 });
         cache.get::<i32>("k").unwrap();
     }
     let get = cache.stats().operations[Operation::Get].latency.clone();
@@ -311,54 +318,4 @@ fn a_cache_knows_how_long_it_is_up() {
     thread::sleep(Duration::from_millis(20));
     let uptime = cache.stats().uptime;
     assert!((Duration::from_millis(20)..Duration::from_secs(60)).contains(&uptime), "{uptime:?}");
-}
-
-/// A backend that holds nothing and takes so many milliseconds.
-#[derive(Debug, Default)]
-struct Slow(std::sync::atomic::AtomicU64);
-
-impl yokedcache::Backend for Slow {
-    fn about(&self) -> yokedcache::backend::About {
-        yokedcache::backend::About::new("slow", yokedcache::backend::Can::new())
-    }
-    fn read(
-        &self,
-        _: yokedcache::backend::Call,
-        _: &[yokedcache::backend::Name<'_>],
-        _: &yokedcache::backend::Want<'_>,
-        out: &mut [yokedcache::backend::Read],
-    ) -> yokedcache::Result<()> {
-        let time = self.0.load(std::sync::atomic::Ordering::Relaxed);
-        thread::sleep(Duration::from_millis(time));
-        for out in out {
-            *out = yokedcache::backend::Read::Miss(
-                yokedcache::Cause::Absent,
-                yokedcache::backend::Grant::None,
-            );
-        }
-        Ok(())
-    }
-    fn write(
-        &self,
-        _: yokedcache::backend::Call,
-        _: &mut [yokedcache::backend::Write<'_>],
-        _: &mut [yokedcache::backend::Wrote],
-    ) -> yokedcache::Result<()> {
-        Ok(())
-    }
-    fn invalidate(
-        &self,
-        _: yokedcache::backend::Call,
-        _: &yokedcache::backend::Scope<'_>,
-    ) -> yokedcache::Result<yokedcache::Removed> {
-        Ok(yokedcache::Removed::counted(0))
-    }
-    fn scan(
-        &self,
-        _: yokedcache::backend::Call,
-        _: &yokedcache::Pattern,
-        _: &mut dyn FnMut(&[&str]) -> std::ops::ControlFlow<()>,
-    ) -> yokedcache::Result<()> {
-        Ok(())
-    }
 }

@@ -3,6 +3,7 @@
 mod counters;
 mod json;
 mod logs;
+mod odd;
 mod prometheus;
 #[cfg(feature = "metrics")]
 mod publish;
