@@ -139,12 +139,17 @@ fn the_binary_protocol_tells_the_same() {
 }
 
 #[test]
-fn a_plain_backend_over_a_long_prefix_is_told_why_it_cannot_write() {
+fn where_the_prefix_leaves_no_room_for_a_name_no_entry_is_tried() {
     let server = MemcachedServer::start(&[]);
-    let memcached = Memcached::builder(server.url()).plain(true).build().unwrap();
-    let cache = Cache::builder(memcached).key_prefix("p".repeat(248)).build().unwrap();
+    let memcached = Memcached::builder(server.url()).plain(true).timeout(LIMIT).build().unwrap();
+    let cache = Cache::builder(memcached).key_prefix("p".repeat(240)).build().unwrap();
+    assert!(cache.set("k", "v").unwrap());
     let health = cache.detailed_health_check();
-    assert_eq!(health.error.unwrap().kind(), ErrorKind::InvalidKey);
+    assert_eq!((health.status(), codes(&health)), (HealthStatus::Up, vec![]));
+    let there = part(&health, &server.addr());
+    assert!(there.probe.is_none() && there.latency.is_some() && there.server.is_some());
+    server.kill();
+    assert_eq!(cache.detailed_health_check().status(), HealthStatus::Down);
 }
 
 #[test]

@@ -37,29 +37,30 @@ impl<'v> Visit<'v> {
 
     pub(super) fn pay(self, space: &str) -> Health {
         let mut trial = Trial::default();
-        let mut health = match self.pool.is_exhausted() {
-            false => Health::new(NAME, self.try_entry(space, &mut trial)),
-            // With all connections in use what it says of itself is its sign of life.
-            true => Health::new(NAME, Ok(Duration::ZERO)),
+        let answered = match self.pool.is_exhausted() {
+            false => self.try_entry(space, &mut trial),
+            true => Ok(None),
+        };
+        let mut health = match answered {
+            Ok(took) => self.question(took),
+            Err(error) => Health::new(NAME, Err(error)),
         };
         trial.tell(&mut health);
-        if health.error.is_none()
-            && let Err(error) = self.question(&mut health)
-            && self.pool.is_exhausted()
-        {
-            health = Health::new(NAME, Err(error));
-        }
         our_side(&mut health, self.server, self.pool);
         health
     }
 
     /// Stores, reads and deletes an entry at this server, whoever its name belongs to. How long the
-    /// server took to answer.
-    fn try_entry(&self, space: &str, trial: &mut Trial) -> Result<Duration> {
+    /// server took to answer; nothing if the prefix is too long for a name that must not be cut off.
+    fn try_entry(&self, space: &str, trial: &mut Trial) -> Result<Option<Duration>> {
         let name = stored::beat(space, unique(), 0, 0);
         let store = Op::Store { mode: Mode::Always, bytes: b"1", until: store::until(KEPT) };
         trial.latencies.set = self.written(&name, store, trial)?;
         let took = match self.ask(&name, Op::Get { more: false })? {
+            (Reply::Refused(error), _) if error.kind() == ErrorKind::InvalidKey => {
+                trial.warnings.clear();
+                return Ok(None);
+            }
             (Reply::Refused(error) | Reply::Hangs(error), _) => return Err(error),
             (_, took) => took,
         };
@@ -67,7 +68,7 @@ impl<'v> Visit<'v> {
         if trial.latencies.set.is_some() {
             trial.latencies.delete = self.written(&name, Op::Delete(None), trial)?;
         }
-        Ok(took)
+        Ok(Some(took))
     }
 
     /// How long a write took; nothing if it was refused.
@@ -93,16 +94,19 @@ impl<'v> Visit<'v> {
         Ok((reply, started.elapsed()))
     }
 
-    /// What the server says of itself.
-    fn question(&self, health: &mut Health) -> Result<()> {
+    /// What the server says of itself. Where no entry was tried that is its sign of life.
+    fn question(&self, answered: Option<Duration>) -> Health {
         let Self { memcached, server, limits, pool } = self;
         let ask = if pool.is_exhausted() { said::apart } else { said::of };
         let started = Instant::now();
-        let told = ask(memcached, server, limits.until, KINDS)?;
+        let told = ask(memcached, server, limits.until, KINDS);
         let trip = started.elapsed();
-        if pool.is_exhausted() {
-            health.latency = Some(trip);
-        }
+        let told = match (told, answered) {
+            (Ok(told), _) => told,
+            (Err(_), Some(took)) => return Health::new(NAME, Ok(took)),
+            (Err(error), None) => return Health::new(NAME, Err(error)),
+        };
+        let mut health = Health::new(NAME, Ok(answered.unwrap_or(trip)));
         let server = said::server(&told, trip, ours());
         let also = match memcached.fleet.transport() {
             Transport::Meta => ", and times to live of over a month",
@@ -111,6 +115,6 @@ impl<'v> Visit<'v> {
         health.warnings.extend(warnings(&server, also));
         health.warnings.extend(said::unable(&told[1]));
         health.server = Some(Box::new(server));
-        Ok(())
+        health
     }
 }

@@ -84,31 +84,29 @@ impl<'v> Visit<'v> {
     fn try_entry(&mut self, space: &str, trial: &mut Trial) -> Result<Duration> {
         let Some(name) = self.name(space) else { return self.greet() };
         let key = name.as_bytes();
-        let stored = match self.ask_one(&[b"SET", key, b"1", b"PX", KEPT])? {
-            (Value::ServerError(error), _) => {
-                trial.warnings.extend(self.unwritten(&error));
-                false
-            }
-            (_, took) => {
-                trial.latencies.set = Some(took);
-                true
-            }
-        };
+        trial.latencies.set = self.written(&[b"SET", key, b"1", b"PX", KEPT], trial)?;
         let took = match self.ask_one(&[b"GET", key])? {
-            (Value::ServerError(error), took) if error.code() == "MOVED" => took,
+            // The slot is another server's by now.
+            (Value::ServerError(error), took) if error.code() == "MOVED" => return Ok(took),
             (Value::ServerError(error), _) => return Err(self.refused(&error)),
-            (_, took) => {
-                trial.latencies.get = Some(took);
-                took
-            }
+            (_, took) => took,
         };
-        if stored {
-            match self.ask_one(&[b"DEL", key])? {
-                (Value::ServerError(error), _) => trial.warnings.extend(self.unwritten(&error)),
-                (_, took) => trial.latencies.delete = Some(took),
-            }
+        trial.latencies.get = Some(took);
+        if trial.latencies.set.is_some() {
+            trial.latencies.delete = self.written(&[b"DEL", key], trial)?;
         }
         Ok(took)
+    }
+
+    /// How long a write took; nothing if it was refused.
+    fn written(&mut self, words: &[&[u8]], trial: &mut Trial) -> Result<Option<Duration>> {
+        Ok(match self.ask_one(words)? {
+            (Value::ServerError(error), _) => {
+                trial.warnings.extend(self.unwritten(&error));
+                None
+            }
+            (_, took) => Some(took),
+        })
     }
 
     /// A name under the prefix that lives here, and that nobody takes for an entry.
