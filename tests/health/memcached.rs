@@ -93,6 +93,7 @@ fn with_all_connections_in_use_the_check_takes_one_of_its_own() {
     let cache = Cache::builder(memcached.build().unwrap()).key_prefix("h").build().unwrap();
     cache.set("k", "v").unwrap();
     proxy.set(Plan::Delay(Duration::from_millis(50)));
+    assert_eq!(proxy.connections(), 1);
     let stop = AtomicBool::new(false);
     let health = thread::scope(|scope| {
         for _ in 0..3 {
@@ -110,6 +111,7 @@ fn with_all_connections_in_use_the_check_takes_one_of_its_own() {
         stop.store(true, Ordering::Relaxed);
         health
     });
+    assert!(proxy.connections() > 1, "it took one beside the pool");
     assert_eq!((health.status(), codes(&health)), (HealthStatus::Degraded, vec!["pool-exhausted"]));
     let there = part(&health, &proxy.addr());
     assert!(there.server.is_some() && there.latency.unwrap() >= Duration::from_millis(50));
