@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Deref;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -239,14 +238,6 @@ impl Incomplete {
     pub fn fault(&self) -> Option<&FileFault> {
         let source = std::error::Error::source(self.error())?;
         source.downcast_ref()
-    }
-}
-
-impl Deref for Incomplete {
-    type Target = Error;
-
-    fn deref(&self) -> &Error {
-        self.error()
     }
 }
 

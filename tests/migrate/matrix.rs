@@ -33,7 +33,7 @@ fn entries_of_all_kinds_are_the_same_after_a_tour_of_all_servers() {
     let begin = over(memory(), "begin");
     fill(&begin, KEYS);
     begin.entry("large").tag("all").ttl(HOUR).set_bytes(noise(3 << 20)).unwrap();
-    begin.entry("slow").ttl(HOUR).get_or_compute(|| slow_value()).unwrap();
+    begin.entry("slow").ttl(HOUR).get_or_compute(slow_value).unwrap();
     let keys = KEYS + 2;
     let tour = [
         over(Redis::open(redis.url()).unwrap(), "on-redis"),
