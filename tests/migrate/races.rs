@@ -154,3 +154,24 @@ fn what_somebody_loads_for_too_long_is_left_out() {
     let waited = started.elapsed();
     assert!((11..20).contains(&waited.as_secs()), "{waited:?}");
 }
+
+#[test]
+fn tags_that_change_at_the_source_are_those_the_copy_is_fenced_by() {
+    let source = Faulty::new();
+    let (from, to) = (over(source.clone(), "from"), over(memory(), "to"));
+    from.entry("k").tag("t").set("older").unwrap();
+    let (changing, mut reads) = (from.clone(), 0);
+    source.hooked(move |call| {
+        reads += u32::from(call == "read");
+        if call == "read" && reads == 1 {
+            changing.entry("k").tag("u").set("newer").unwrap();
+        }
+        Ok(())
+    });
+    source.calls();
+    assert_eq!(from.migrate_to(&to).run().unwrap().copied, 1);
+    let reads = source.calls().iter().filter(|call| *call == "read").count();
+    assert_eq!(reads, 2, "it was read again under a right that names its new tag");
+    assert_eq!(to.get::<String>("k").unwrap().as_deref(), Some("newer"));
+    assert_eq!(to.invalidate_tags(["u"]).unwrap().entries, Some(1));
+}
