@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use super::{
-    Ask, Backend, Call, Cause, Change, Found, Grant, Lease, Name, NotDone, Over, Read, Tags, Want,
-    When, Write, Wrote,
+    Ask, Backend, Call, Can, Cause, Change, Entry, Found, Grant, Lease, Name, NotDone, Over, Read,
+    Tags, Want, When, Write, Wrote,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -222,13 +222,16 @@ impl Copy<'_> {
             Ok(found) => (found, None),
             Err(error) => (names.iter().map(|_| Read::Unanswered).collect(), Some(error)),
         };
-        let most = self.to.about().can.max_value;
         let mut filled = Vec::with_capacity(held.len());
         let mut writes = Vec::with_capacity(held.len());
-        for (held, read) in held.into_iter().zip(found) {
-            let change = self.filling(read, held.tags, most, &mut copied[held.at]);
-            filled.push((held.at, size(&change)));
-            writes.push(Write::new(held.pair.to, When::Lease(held.lease), change));
+        for (Held { at, pair, tags, lease }, read) in held.into_iter().zip(found) {
+            // What is not filled is given back.
+            let change = self.filling(read, tags).unwrap_or_else(|became| {
+                copied[at] = became;
+                Change::Release
+            });
+            filled.push((at, size(&change)));
+            writes.push(Write::new(pair.to, When::Lease(lease), change));
         }
         for ((at, size), wrote) in filled.into_iter().zip(tell(self.to_call, self.to, writes)) {
             if let Some(size) = size {
@@ -242,35 +245,30 @@ impl Copy<'_> {
         trouble.map_or(Ok(()), Err)
     }
 
-    /// What is to be done with the right: the fill, or giving it back.
-    fn filling(
-        &self,
-        read: Read,
-        leased: &Tags,
-        most: Option<usize>,
-        copied: &mut Copied,
-    ) -> Change {
-        match hit(read) {
-            Ok(Err(cause)) => *copied = Copied::Nothing(cause),
-            Err(error) => *copied = Copied::Failed(error),
-            Ok(Ok(mut found)) => {
-                let life = found.more.map(|more| more.life).unwrap_or_default();
-                let size = found.entry.value.bytes().len();
-                match (self.rename)(&found.entry.tags) {
-                    _ if most.is_some_and(|most| size > most) => {
-                        let what = format!("the value has {size} bytes, too many for the target");
-                        *copied = Copied::Failed(Error::new(ErrorKind::TooLarge, what));
-                    }
-                    Some(tags) if tags.iter().all(|tag| leased.contains(tag)) => {
-                        found.entry.tags = tags;
-                        return Change::Put(found.entry, life);
-                    }
-                    _ => *copied = Copied::Retagged,
-                }
-            }
-        }
-        Change::Release
+    /// The fill, if there is one.
+    fn filling(&self, read: Read, leased: &Tags) -> Result<Change, Copied> {
+        let mut found = match hit(read) {
+            Ok(Ok(found)) => found,
+            Ok(Err(cause)) => return Err(Copied::Nothing(cause)),
+            Err(error) => return Err(Copied::Failed(error)),
+        };
+        fits(&found.entry, self.to.about().can).map_err(Copied::Failed)?;
+        let tags = (self.rename)(&found.entry.tags);
+        let named = |tags: &Tags| tags.iter().all(|tag| leased.contains(tag));
+        found.entry.tags = tags.filter(named).ok_or(Copied::Retagged)?;
+        let life = found.more.map(|more| more.life).unwrap_or_default();
+        Ok(Change::Put(found.entry, life))
     }
+}
+
+/// Refuses a value that is larger than a backend takes.
+pub(crate) fn fits(entry: &Entry, can: Can) -> Result<()> {
+    let size = entry.value.bytes().len();
+    if can.max_value.is_none_or(|most| size <= most) {
+        return Ok(());
+    }
+    let what = format!("the value has {size} bytes, more than the target takes");
+    Err(Error::new(ErrorKind::TooLarge, what))
 }
 
 /// The right, or what became of the key instead.

@@ -11,7 +11,9 @@ use super::renaming::Renaming;
 use super::report::Skip;
 use super::verify::{is_same_set, is_same_value};
 use crate::Cache;
-use crate::backend::copying::{Copied, Copy, Group, HEAD, Pair, WHOLE, hit, read, size, tell};
+use crate::backend::copying::{
+    Copied, Copy, Group, HEAD, Pair, WHOLE, fits, hit, read, size, tell,
+};
 use crate::backend::{
     Backend, Call, Cause, Change, Found, Name, NotDone, Read, Tags, Want, When, Write, Wrote,
 };
@@ -179,17 +181,19 @@ impl<'c> Copier<'c> {
 
     /// The tags of an entry of the source, as the target will call them.
     fn tags_of(&self, read: Read) -> Result<Tags, Became> {
-        let found = match hit(read) {
-            Ok(Ok(found)) => found,
-            Ok(Err(cause)) => return Err(Became::Skipped(missing(cause))),
-            Err(error) => return Err(Became::of(error)),
-        };
-        let about = self.to.backend().about();
-        if !found.entry.tags.is_empty() && !about.can.tags {
-            let error = Error::unsupported(about.name, "tags");
-            return Err(Became::of(error));
+        match hit(read) {
+            Ok(Ok(found)) => self.target_tags(&found.entry.tags),
+            Ok(Err(cause)) => Err(Became::Skipped(missing(cause))),
+            Err(error) => Err(Became::of(error)),
         }
-        self.renaming.tags(&found.entry.tags).ok_or(Became::Skipped(Skip::Tag))
+    }
+
+    fn target_tags(&self, tags: &Tags) -> Result<Tags, Became> {
+        let about = self.to.backend().about();
+        if !tags.is_empty() && !about.can.tags {
+            return Err(Became::of(Error::unsupported(about.name, "tags")));
+        }
+        self.renaming.tags(tags).ok_or(Became::Skipped(Skip::Tag))
     }
 
     fn deal_with(
@@ -248,29 +252,19 @@ impl<'c> Copier<'c> {
             Ok(found) => found,
             Err(error) => return fail(&work, &error, became),
         };
-        let when = || if self.overwrite { When::Always } else { When::Absent };
         let (mut writes, mut places) = (Vec::new(), Vec::new());
         for (work, found) in work.iter().zip(found) {
-            let found = match hit(found) {
-                Ok(Ok(found)) => found,
-                Ok(Err(cause)) => {
-                    became[work.at] = Some(Became::Skipped(missing(cause)));
-                    continue;
+            match self.addition(found) {
+                Ok(change) => {
+                    if self.overwrite {
+                        self.to.overtake(work.pair.to.as_str());
+                    }
+                    let when = if self.overwrite { When::Always } else { When::Absent };
+                    places.push((work.at, size(&change).unwrap_or_default()));
+                    writes.push(Write::new(work.pair.to, when, change));
                 }
-                Err(error) => {
-                    became[work.at] = Some(Became::of(error));
-                    continue;
-                }
-            };
-            let life = found.more.map(|more| more.life).unwrap_or_default();
-            let mut entry = found.entry;
-            entry.tags = work.tags.clone();
-            if self.overwrite {
-                self.to.overtake(work.pair.to.as_str());
+                Err(outcome) => became[work.at] = Some(outcome),
             }
-            let change = Change::Put(entry, life);
-            places.push((work.at, size(&change).unwrap_or_default()));
-            writes.push(Write::new(work.pair.to, when(), change));
         }
         let wrote = tell(self.to.call(), self.to.backend(), writes);
         for ((at, size), wrote) in places.into_iter().zip(wrote) {
@@ -281,6 +275,18 @@ impl<'c> Copier<'c> {
                 _ => Became::Overtaken,
             });
         }
+    }
+
+    fn addition(&self, found: Read) -> Result<Change, Became> {
+        let mut found = match hit(found) {
+            Ok(Ok(found)) => found,
+            Ok(Err(cause)) => return Err(Became::Skipped(missing(cause))),
+            Err(error) => return Err(Became::of(error)),
+        };
+        found.entry.tags = self.target_tags(&found.entry.tags)?;
+        fits(&found.entry, self.to.backend().about().can).map_err(Became::of)?;
+        let life = found.more.map(|more| more.life).unwrap_or_default();
+        Ok(Change::Put(found.entry, life))
     }
 }
 

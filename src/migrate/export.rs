@@ -99,10 +99,9 @@ impl Exporting<'_> {
         if run.keep_pace(keys.len()).is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        let Some(found) = run.insist(|| self.read(&keys))? else {
+        let Some((since, found)) = run.insist(|| self.read(&keys))? else {
             return Ok(ControlFlow::Break(()));
         };
-        let since = self.begun.elapsed();
         let (mut values, mut bytes) = (0, 0);
         for (key, found) in keys.iter().zip(found) {
             let key = &key[self.from.prefix().len()..];
@@ -121,11 +120,13 @@ impl Exporting<'_> {
         Ok(run.tell())
     }
 
-    fn read(&self, keys: &[String]) -> Result<Vec<Result<Found, Cause>>> {
+    /// The entries, and how long after the beginning: what they have left is not counted too high.
+    fn read(&self, keys: &[String]) -> Result<(Duration, Vec<Result<Found, Cause>>)> {
+        let since = self.begun.elapsed();
         let space = self.from.prefix().len();
         let names: Vec<Name<'_>> = keys.iter().map(|key| Name::new(key, space)).collect();
         let found: Vec<Read> = read(self.from.call(), self.from.backend(), &names, &WHOLE)?;
-        found.into_iter().map(hit).collect()
+        Ok((since, found.into_iter().map(hit).collect::<Result<_>>()?))
     }
 
     /// Writes a line; how many bytes the value has, if its tags lie in the namespace.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::BufRead;
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::copier::Copier;
-use super::file::{FaultKind, Header, Next, Reader};
+use super::file::{FaultKind, Header, Next, Reader, left};
 use super::pump::Pump;
 use super::renaming::Renaming;
 use super::report::{Incomplete, Phase, Report, Skip};
@@ -128,7 +128,8 @@ impl Importing<'_> {
 /// The entries of some lines, as a source of copies.
 #[derive(Debug, Default)]
 struct Lines {
-    entries: HashMap<String, (Entry, Life)>,
+    /// What was left of their lives when they came.
+    entries: HashMap<String, (Entry, Life, Instant)>,
     bytes: usize,
 }
 
@@ -141,7 +142,7 @@ impl Lines {
         run: &mut Run<'_, '_>,
     ) -> Result<ControlFlow<()>> {
         self.bytes += entry.0.value.bytes().len();
-        self.entries.insert(key.to_owned(), entry);
+        self.entries.insert(key.to_owned(), (entry.0, entry.1, Instant::now()));
         let mut flow = pump.take(self, key, run)?;
         if flow.is_continue() && self.bytes >= BUDGET {
             flow = pump.flush(self, run)?;
@@ -162,10 +163,13 @@ impl Backend for Lines {
     fn read(&self, _: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
         for (key, out) in keys.iter().zip(out) {
             *out = match self.entries.get(key.as_str()) {
-                Some((entry, life)) => {
-                    let more = want.meta.then(|| Box::new(More { life: *life, ..More::default() }));
-                    Read::Hit(Found { more, ..Found::new(entry.clone()) })
-                }
+                Some((entry, life, came)) => match left(life, came.elapsed()) {
+                    Some(life) => {
+                        let more = want.meta.then(|| Box::new(More { life, ..More::default() }));
+                        Read::Hit(Found { more, ..Found::new(entry.clone()) })
+                    }
+                    None => Read::Miss(Cause::Expired, Grant::None),
+                },
                 None => Read::Miss(Cause::Absent, Grant::None),
             };
         }

@@ -171,18 +171,20 @@ impl<'l> Line<'l> {
 
     /// What is left of its life so long after the export; `None` if it is over.
     pub(in crate::migrate) fn life(&self, since: Duration) -> Option<Life> {
-        let left = |end: Option<u64>| end.map(|end| Duration::from_millis(end).checked_sub(since));
-        let alive = |end: Option<Option<Duration>>| match end {
-            None => Some(None),
-            Some(left) => left.filter(|left| !left.is_zero()).map(Some),
-        };
-        Some(Life {
-            soft: left(self.soft).map(Option::unwrap_or_default),
-            hard: alive(left(self.hard))?,
-            idle: alive(left(self.idle))?,
-            ..Life::FOREVER
-        })
+        let end = |ms: Option<u64>| ms.map(Duration::from_millis);
+        let (soft, hard, idle) = (end(self.soft), end(self.hard), end(self.idle));
+        left(&Life { soft, hard, idle, ..Life::FOREVER }, since)
     }
+}
+
+/// What is left of a life later; `None` if it is over.
+pub(in crate::migrate) fn left(life: &Life, later: Duration) -> Option<Life> {
+    let alive = |end: Option<Duration>| match end {
+        None => Some(None),
+        Some(end) => end.checked_sub(later).filter(|left| !left.is_zero()).map(Some),
+    };
+    let soft = life.soft.map(|soft| soft.saturating_sub(later));
+    Some(Life { soft, hard: alive(life.hard)?, idle: alive(life.idle)?, ..*life })
 }
 
 /// Whole milliseconds, rounded up: what is left is left.

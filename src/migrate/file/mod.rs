@@ -10,7 +10,7 @@ mod writer;
 
 use std::fmt;
 
-pub(super) use line::{Header, Line};
+pub(super) use line::{Header, Line, left};
 pub(super) use reader::{Next, Reader};
 pub(super) use writer::Writer;
 
