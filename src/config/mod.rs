@@ -26,6 +26,8 @@ use serde::{Deserialize, Serialize};
 mod address;
 mod build;
 mod de;
+#[cfg(test)]
+mod documented;
 #[cfg(feature = "config")]
 mod expand;
 mod fault;

@@ -62,7 +62,7 @@ fn target(name: &str) -> Option<Target> {
 }
 
 /// All variables there are, without what they begin with.
-fn names() -> Vec<String> {
+pub(super) fn names() -> Vec<String> {
     let of_kind = |kind: Kind| scalars(kind).map(move |field| format!("{}_{field}", kind.name()));
     let others = ["config", "env", "backend", "url"]
         .into_iter()
