@@ -3,8 +3,12 @@
 
 mod cache_fields;
 mod errors;
+mod formats;
+mod layers;
 mod memcached_fields;
 mod memory_fields;
+mod odd;
+mod printed;
 mod redis_fields;
 mod seed;
 #[path = "../support/mod.rs"]

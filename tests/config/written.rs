@@ -1,7 +1,7 @@
 //! Files for a test.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use yokedcache::config::Config;
 use yokedcache::{Cache, Result};
@@ -16,6 +16,10 @@ impl Written {
         let path = Process::new_dir().join(name);
         fs::write(&path, text).unwrap();
         Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// The settings of an environment, without variables.

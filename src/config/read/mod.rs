@@ -11,6 +11,9 @@ use super::fault::Fault;
 use super::place::Place;
 use super::tree::Tree;
 
+/// How deep values may stand in one another: readers need some stack for each level.
+const MOST_LEVELS: usize = 20;
+
 /// Reads a file in the format that its name says.
 pub(super) fn file(path: &Path) -> Result<Tree, Fault> {
     let name: Arc<str> = path.display().to_string().into();

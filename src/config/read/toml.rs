@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::unquoted;
+use super::{MOST_LEVELS, unquoted};
 use crate::config::fault::Fault;
 use crate::config::place::Place;
 use crate::config::tree::{Field, Map, Tree, Value};
@@ -18,7 +18,7 @@ pub(super) fn read(text: &str, file: &Arc<str>) -> Result<Tree, Fault> {
         Fault::new(unquoted(error.message())).at(&lines.place(&at))
     })?;
     let span = table.span();
-    lines.table(table.get_ref(), &span)
+    lines.table(table.get_ref(), &span, 0)
 }
 
 /// Where the lines of a file begin, but for the first.
@@ -33,18 +33,23 @@ impl Lines<'_> {
         Place::Line(self.file.clone(), line)
     }
 
-    fn table(&self, table: &DeTable<'_>, span: &Range<usize>) -> Result<Tree, Fault> {
+    fn table(&self, table: &DeTable<'_>, span: &Range<usize>, level: usize) -> Result<Tree, Fault> {
         let mut map = Map::default();
         for (name, value) in table {
             let place = self.place(&name.span());
-            let value = self.value(value).map_err(|fault| fault.under(name.get_ref(), &place))?;
+            let value = self
+                .value(value, level + 1)
+                .map_err(|fault| fault.under(name.get_ref(), &place))?;
             map.add(Field { name: name.get_ref().to_string(), place, value })?;
         }
         Ok(Tree::map(&self.place(span), map))
     }
 
-    fn value(&self, spanned: &Spanned<DeValue<'_>>) -> Result<Tree, Fault> {
+    fn value(&self, spanned: &Spanned<DeValue<'_>>, level: usize) -> Result<Tree, Fault> {
         let span = spanned.span();
+        if level > MOST_LEVELS {
+            return Err(Fault::new("too many levels").at(&self.place(&span)));
+        }
         let value = match spanned.get_ref() {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Boolean(value) => Value::Bool(*value),
@@ -59,10 +64,10 @@ impl Lines<'_> {
             DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
             DeValue::Datetime(date) => Value::Text(date.to_string()),
             DeValue::Array(array) => {
-                let elements = array.iter().map(|element| self.value(element));
+                let elements = array.iter().map(|element| self.value(element, level + 1));
                 Value::List(elements.collect::<Result<_, _>>()?)
             }
-            DeValue::Table(table) => return self.table(table, &span),
+            DeValue::Table(table) => return self.table(table, &span, level),
         };
         Ok(Tree::new(self.place(&span), value))
     }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::unquoted;
+use super::{MOST_LEVELS, unquoted};
 use serde::Deserialize;
 use serde::de::Deserializer;
 use serde_saphyr::options::NonFiniteFloatPolicy;
@@ -79,7 +79,7 @@ fn options() -> Options {
         // They are refused where they are put to use.
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         budget: serde_saphyr::budget! {
-            max_depth: 64,
+            max_depth: MOST_LEVELS,
             max_nodes: 20_000,
         },
         alias_limits: serde_saphyr::alias_limits! {
