@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::expand::expand;
 use super::fault::Fault;
-use super::layer::Layer;
+use super::layer::{Layer, environment_fields};
 use super::place::Place;
 use super::tree::{Map, Tree, Value};
 use super::variables::Variables;
@@ -68,7 +68,10 @@ fn find(tree: Tree, environment: &str) -> Result<Tree, Fault> {
     let cache = top.take("cache");
     // Other names are for anchors.
     if let Some(other) = top.iter().find(|field| !field.name.starts_with("x-")) {
-        let fault = Fault::unknown(&other.name, ["cache"]);
+        let fault = match environment_fields().contains(&&*other.name) {
+            true => Fault::new("settings stand under cache and the name of an environment"),
+            false => Fault::unknown(&other.name, ["cache"]),
+        };
         return Err(fault.under(&other.name, &other.place));
     }
     let Some(cache) = cache else {

@@ -270,13 +270,11 @@ impl PartialEq for Config {
     }
 }
 
+/// What is set, without passwords.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("environment", &self.environment)
-            .field("cache", &self.cache)
-            .field("backend", &self.node)
-            .finish()
+        let text = serde_json::to_string(self).map_err(|_| fmt::Error)?;
+        write!(f, "Config({text})")
     }
 }
 
@@ -344,5 +342,51 @@ impl Cache {
     #[cfg(feature = "config")]
     pub fn from_config(path: impl AsRef<std::path::Path>, environment: &str) -> Result<Self> {
         Config::load(path, environment)?.open()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a feature, what needs it is refused by its name.
+    #[test]
+    fn what_is_off_is_named() {
+        for (is_on, url, what) in [
+            (cfg!(feature = "redis"), "redis://h", "redis: needs the feature redis"),
+            (
+                cfg!(feature = "memcached"),
+                "memcached://h",
+                "memcached: needs the feature memcached",
+            ),
+            (
+                cfg!(feature = "msgpack"),
+                "memory://?codec=msgpack",
+                "codec: needs the feature msgpack",
+            ),
+            (
+                cfg!(feature = "compression"),
+                "memory://?compression=lz4",
+                "compression: needs the feature compression",
+            ),
+        ] {
+            match Cache::open(url) {
+                Ok(_) => assert!(is_on, "{url}"),
+                Err(error) => {
+                    assert!(!is_on && error.kind() == ErrorKind::InvalidArgument, "{error:?}");
+                    let what = format!("{what}, which this program was built without");
+                    assert_eq!(error.to_string(), what);
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(not(feature = "config"))]
+    fn a_file_needs_its_feature() {
+        let said = [("YOKEDCACHE_CONFIG", "cache.yaml"), ("YOKEDCACHE_ENV", "production")];
+        let said = said.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let error = Config::from_variables(said).unwrap_err();
+        assert!(error.to_string().contains("the feature config"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! Caches made of addresses, environment variables and files.
 #![cfg(all(feature = "config", feature = "redis", feature = "memcached"))]
 
+mod addresses;
 mod cache_fields;
 mod errors;
 mod formats;
