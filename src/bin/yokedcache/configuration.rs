@@ -1,0 +1,85 @@
+//! Checks or shows the configuration.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use yokedcache::Result;
+use yokedcache::config::Config;
+
+use crate::args::{Configuration, Global};
+use crate::exit::{Exit, Failure, Outcome, name};
+use crate::open::source;
+use crate::output::Out;
+use crate::words::without_secrets;
+
+pub fn run(what: &Configuration, global: &Global, out: Out) -> Outcome {
+    match what {
+        Configuration::Check { file } => check(file, global, out),
+        Configuration::Show => {
+            let config = source(global)?.config;
+            out.document(&config)?;
+            out.say(config.to_yaml().trim_end())?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn check(file: &Path, global: &Global, out: Out) -> Outcome {
+    let environments = match &global.environment {
+        Some(name) => vec![name.clone()],
+        None => environments(file)?,
+    };
+    let mut bad = 0;
+    for environment in environments {
+        // Nothing is connected to: what is built is dropped.
+        let read = Config::load(file, &environment).and_then(|config| {
+            config.builder()?;
+            Ok(config)
+        });
+        bad += usize::from(read.is_err());
+        tell(&environment, read, out)?;
+    }
+    Ok(if bad == 0 { Exit::Done } else { Exit::Usage })
+}
+
+fn tell(environment: &str, read: Result<Config>, out: Out) -> Outcome<()> {
+    match read {
+        Ok(config) => {
+            let settings = serde_json::to_value(&config)?;
+            let backend = settings.get("backend").and_then(Value::as_str).unwrap_or_default();
+            out.record(&json!({"environment": environment, "ok": true, "backend": backend}))?;
+            out.say(format!("{environment}: ok, {backend}"))
+        }
+        Err(error) => {
+            let message = without_secrets(&error.to_string());
+            let shown = json!({"kind": name(error.kind()), "message": message});
+            out.record(&json!({"environment": environment, "ok": false, "error": shown}))?;
+            out.say(format!("{environment}: {message}"))
+        }
+    }
+}
+
+/// The names of the environments in a file.
+fn environments(file: &Path) -> Outcome<Vec<String>> {
+    let of = |whole: Value| {
+        let environments = whole.get("cache")?.as_object()?;
+        Some(environments.keys().cloned().collect::<Vec<_>>())
+    };
+    match parsed(file).and_then(of) {
+        Some(found) if !found.is_empty() => Ok(found),
+        // Whoever reads it in earnest says what is wrong with it.
+        _ => match Config::load(file, "") {
+            Err(error) => Err(Failure::from(error)),
+            Ok(_) => Err(Failure::usage("the file has no environments")),
+        },
+    }
+}
+
+fn parsed(file: &Path) -> Option<Value> {
+    let text = fs::read_to_string(file).ok()?;
+    if file.extension().is_some_and(|extension| extension == "toml") {
+        return toml::from_str(&text).ok();
+    }
+    serde_saphyr::from_str(&text).ok()
+}

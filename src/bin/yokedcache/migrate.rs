@@ -1,0 +1,155 @@
+//! Copying entries to another cache.
+
+use std::ops::ControlFlow;
+
+use clap::Args;
+use serde_json::json;
+use yokedcache::{Incomplete, Phase, Report, Skip};
+
+use crate::args::Global;
+use crate::exit::{Exit, Failure, Outcome, name};
+use crate::open::{Target, open, open_beside};
+use crate::output::Out;
+use crate::progress::Progress;
+use crate::stop::Stop;
+use crate::words::{count, escaped, lasting, many, size};
+
+/// Copies entries to another cache. What is there already stays, unless told otherwise: run again, it
+/// goes on where it was stopped.
+#[derive(Args)]
+pub struct Migrate {
+    /// The cache to copy to; under the same key prefix unless it has another: ?key_prefix=shop
+    /// [variable: MIGRATE_TO]
+    #[arg(long, value_name = "URL", env = "MIGRATE_TO", hide_env = true)]
+    to: String,
+    /// Only keys that match this Redis glob
+    #[arg(long, short, value_name = "GLOB", default_value = "*")]
+    pattern: String,
+    /// Counts what would be copied, and writes nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Compares the two afterwards; exit code 1 if they differ
+    #[arg(long)]
+    verify: bool,
+    /// Replaces what is there
+    #[arg(long)]
+    overwrite: bool,
+    /// Keys a second, at most
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// Keys handled together
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    batch: usize,
+}
+
+pub fn run(migrate: &Migrate, global: &Global, out: Out) -> Outcome {
+    let from = open(global)?;
+    let to = open_beside(&from, &migrate.to)?;
+    out.aside(format!("from {} to {}", named(&from), named(&to)))?;
+    let stop = Stop::on_ctrl_c();
+    let mut bar = Progress::new(out);
+    let mut copying = from
+        .cache
+        .migrate_to(&to.cache)
+        .pattern(migrate.pattern.as_str())
+        .batch_size(migrate.batch)
+        .stop_flag(stop.flag())
+        .on_skip(|key, why| tell_skip(key, why, out))
+        .on_progress(|progress| {
+            bar.at(verb(progress.phase), progress.looked_at, progress.total);
+            ControlFlow::Continue(())
+        });
+    if let Some(rate) = migrate.rate {
+        copying = copying.rate_limit(rate);
+    }
+    if migrate.dry_run {
+        copying = copying.dry_run();
+    }
+    if migrate.overwrite {
+        copying = copying.overwrite();
+    }
+    if migrate.verify {
+        copying = copying.verify();
+    }
+    let done = copying.run();
+    bar.end();
+    finish(done, out)
+}
+
+fn named(target: &Target) -> String {
+    format!("{:?} at {}", escaped(&target.prefix), target.shown)
+}
+
+pub fn verb(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Copying => "copying",
+        Phase::Verifying => "comparing",
+        Phase::Exporting => "exporting",
+        Phase::Importing => "importing",
+        _ => "working",
+    }
+}
+
+/// An entry that was left out is worth a line: nobody would miss it in a sum.
+pub fn tell_skip(key: &str, why: &Skip, out: Out) {
+    // Whoever does not read it does not want to know.
+    let _ = out.aside(format!("left out {}: {why}", escaped(key)));
+}
+
+/// Shows what became of the entries.
+pub fn finish(done: Result<Report, Incomplete>, out: Out) -> Outcome {
+    let report = match &done {
+        Ok(report) => report,
+        Err(incomplete) => incomplete.report(),
+    };
+    show(report, out)?;
+    let error = done.as_ref().err().map(|incomplete| {
+        let error = incomplete.error();
+        json!({"kind": name(error.kind()), "message": error.to_string()})
+    });
+    let mut document = serde_json::to_value(report)?;
+    if let (Some(fields), Some(error)) = (document.as_object_mut(), error) {
+        fields.insert("error".into(), error);
+    }
+    out.document(&document)?;
+    match done {
+        // The document has the error already.
+        Err(incomplete) => Err(Failure { told: true, ..incomplete.error().clone().into() }),
+        Ok(report) if report.stopped => {
+            let what = "stopped before the end; run again to go on";
+            Err(Failure { told: true, ..Failure::new(Exit::Other, "Stopped", what) })
+        }
+        Ok(report) if report.is_complete() => Ok(Exit::Done),
+        Ok(_) => Ok(Exit::No),
+    }
+}
+
+fn show(report: &Report, out: Out) -> Outcome<()> {
+    let copied = many(report.copied, "entry", "entries");
+    let would = if report.dry_run { " would be" } else { "" };
+    out.say(format!(
+        "{copied}{would} copied ({}); {} there already, {} newer there, {} left out; {} keys in {}",
+        size(report.bytes),
+        count(report.there),
+        count(report.overtaken),
+        count(report.skipped),
+        count(report.looked_at),
+        lasting(report.elapsed),
+    ))?;
+    for (reason, number) in &report.reasons {
+        out.say(format!("left out because of {}: {}", reason.replace('_', " "), count(*number)))?;
+    }
+    let Some(verified) = &report.verified else { return Ok(()) };
+    out.say(format!(
+        "{} compared: {} the same, {} missing, {} different",
+        count(verified.compared),
+        count(verified.same),
+        count(verified.missing),
+        count(verified.different)
+    ))?;
+    for difference in &verified.differences {
+        let what = format!("{:?}", difference.what).to_lowercase();
+        out.say(format!("differs in {what}: {}", escaped(&difference.key)))?;
+    }
+    Ok(())
+}
