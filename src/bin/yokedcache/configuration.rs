@@ -9,7 +9,7 @@ use yokedcache::config::Config;
 
 use crate::args::{Configuration, Global};
 use crate::exit::{Exit, Failure, Outcome, name};
-use crate::open::source;
+use crate::open::{others, source};
 use crate::output::Out;
 use crate::words::without_secrets;
 
@@ -32,8 +32,9 @@ fn check(file: &Path, global: &Global, out: Out) -> Outcome {
     };
     let mut bad = 0;
     for environment in environments {
-        // Nothing is connected to: what is built is dropped.
-        let read = Config::load(file, &environment).and_then(|config| {
+        // The file by itself: what variables put over it is no business of a check of the file. Nothing
+        // is connected to, and what is built is dropped.
+        let read = Config::load_with(file, &environment, others()).and_then(|config| {
             config.builder()?;
             Ok(config)
         });
@@ -69,7 +70,7 @@ fn environments(file: &Path) -> Outcome<Vec<String>> {
     match parsed(file).and_then(of) {
         Some(found) if !found.is_empty() => Ok(found),
         // Whoever reads it in earnest says what is wrong with it.
-        _ => match Config::load(file, "") {
+        _ => match Config::load_with(file, "", others()) {
             Err(error) => Err(Failure::from(error)),
             Ok(_) => Err(Failure::usage("the file has no environments")),
         },

@@ -99,7 +99,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         let message = match advice(&error, &text) {
-            Some(advice) => format!("{text}; {advice}"),
+            Some(advice) => format!("{}; {advice}", text.trim_end_matches('.')),
             None => text,
         };
         Self::new(exit_of(error.kind()), &name(error.kind()), message)

@@ -10,6 +10,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Failure, Outcome, name};
 use crate::open::{Target, open, open_beside};
 use crate::output::Out;
+use crate::ping::ms;
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::words::{count, escaped, lasting, many, size};
@@ -108,8 +109,10 @@ pub fn finish(done: Result<Report, Incomplete>, out: Out) -> Outcome {
         json!({"kind": name(error.kind()), "message": error.to_string()})
     });
     let mut document = serde_json::to_value(report)?;
-    if let (Some(fields), Some(error)) = (document.as_object_mut(), error) {
-        fields.insert("error".into(), error);
+    if let Some(fields) = document.as_object_mut() {
+        fields.remove("elapsed");
+        fields.insert("elapsed_ms".into(), ms(report.elapsed).into());
+        fields.extend(error.map(|error| ("error".to_owned(), error)));
     }
     out.document(&document)?;
     match done {

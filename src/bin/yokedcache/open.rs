@@ -120,7 +120,11 @@ pub fn source(global: &Global) -> Outcome<Source> {
 
 fn at(url: &str) -> Outcome<Source> {
     let shown = without_secrets(url);
-    Ok(Source { config: Config::from_url(url)?, shown, url: Some(url.to_owned()) })
+    let config = Config::from_url(url).map_err(|error| {
+        let failure = Failure::from(error);
+        Failure { message: format!("{shown}: {}", failure.message), ..failure }
+    })?;
+    Ok(Source { config, shown, url: Some(url.to_owned()) })
 }
 
 fn given(url: &str, password: Option<&str>) -> String {
@@ -139,7 +143,7 @@ fn ours() -> impl Iterator<Item = (String, String)> {
 }
 
 /// What files may refer to.
-fn others() -> impl Iterator<Item = (String, String)> {
+pub fn others() -> impl Iterator<Item = (String, String)> {
     process().filter(|(name, _)| !name.starts_with("YOKEDCACHE_"))
 }
 

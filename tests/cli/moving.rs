@@ -1,0 +1,145 @@
+//! migrate, export and import.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::support::{MemcachedServer, RedisServer, free_port};
+use super::{at, end, interrupt, redis};
+
+fn fill(server: &RedisServer, entries: usize) {
+    for entry in 0..entries {
+        server.command(&["SET", &format!("shop:k{entry}"), "[1]"]);
+    }
+}
+
+#[test]
+fn entries_are_copied_to_another_backend_and_compared() {
+    let (server, url) = redis();
+    at(&url).run("set a [1] --ttl 1h --tag t").ends(0);
+    at(&url).run("set b 2").ends(0);
+    let to = MemcachedServer::start(&[]);
+    let dry = at(&url).run(&format!("--json migrate --to {} --dry-run", to.url())).ends(0).json();
+    assert_eq!((&dry["copied"], &dry["dry_run"]), (&json!(2), &json!(true)));
+    assert!(to.keys().is_empty());
+    let ran = at(&url).run(&format!("migrate --to {} --verify", to.url())).ends(0);
+    assert!(ran.out.starts_with("2 entries copied ("), "{ran:?}");
+    assert!(ran.out.ends_with("2 compared: 2 the same, 0 missing, 0 different\n"), "{ran:?}");
+    let there = format!("{}?key_prefix=shop", to.url());
+    at(&there).run("get a").says("[1]\n");
+    at(&there).run("keys --tag t").says("a\n");
+    // Under another name it arrives there.
+    at(&url).run(&format!("migrate --to {}?key_prefix=new", to.url())).ends(0);
+    at(&format!("{}?key_prefix=new", to.url())).run("get b").says("2\n");
+    drop(server);
+}
+
+#[test]
+fn what_is_there_stays_unless_told_otherwise_and_differences_are_a_no() {
+    let (_server, url) = redis();
+    at(&url).run("set a 1").ends(0);
+    let to = RedisServer::start(&[]);
+    let there = format!("{}?key_prefix=shop", to.url());
+    at(&there).run("set a 2").ends(0);
+    let ran = at(&url).run(&format!("--json migrate --to {there} --verify")).ends(1);
+    let report = ran.json();
+    assert_eq!((&report["there"], &report["verified"]["different"]), (&json!(1), &json!(1)));
+    let ran = at(&url).run(&format!("migrate --to {there} --verify")).ends(1);
+    assert!(ran.out.ends_with("differs in value: a\n"), "{ran:?}");
+    at(&url).run(&format!("migrate --to {there} --verify --overwrite")).ends(0);
+    at(&there).run("get a").says("1\n");
+}
+
+#[test]
+fn a_migration_into_itself_or_to_nobody_is_an_error() {
+    let (_server, url) = redis();
+    at(&url).run("set a 1").ends(0);
+    at(&url).var("MIGRATE_TO", &url).run("--quiet migrate").ends(2).complains("itself");
+    let nobody = format!("redis://127.0.0.1:{}", free_port());
+    at(&url).run("migrate --to nonsense").ends(2);
+    let ran = at(&url).run(&format!("--json --quiet migrate --to {nobody}")).ends(3);
+    assert_eq!(ran.json()["error"]["kind"], json!("Unavailable"), "{ran:?}");
+}
+
+#[test]
+fn ctrl_c_ends_a_migration_with_its_counts_and_another_run_goes_on() {
+    let (server, url) = redis();
+    fill(&server, 300);
+    let to = RedisServer::start(&[]);
+    let args = ["--json", "migrate", "--to", to.url(), "--rate", "100", "--batch", "10"];
+    let child = at(&url).start(&args);
+    while to.command(&["DBSIZE"]) == super::support::Reply::Int(0) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    interrupt(&child);
+    let report = end(child).ends(5).complains("run again").json();
+    let copied = report["copied"].as_u64().unwrap();
+    assert!(report["stopped"] == json!(true) && (1..300).contains(&copied), "{report}");
+    let report = at(&url).run(&format!("--json migrate --to {} --verify", to.url())).ends(0).json();
+    assert_eq!(report["copied"].as_u64().unwrap() + copied, 300);
+}
+
+#[test]
+fn entries_go_into_a_file_and_come_back() {
+    let (server, url) = redis();
+    at(&url).run("set a [1] --ttl 1h --tag t").ends(0);
+    at(&url).run("set b 2").ends(0);
+    let file = server.dir().join("backup.jsonl");
+    let file = file.to_str().unwrap();
+    at(&url).args(&["export", file]).ends(0);
+    at(&url).args(&["export", file]).ends(2).complains("--force");
+    at(&url).args(&["export", file, "--force", "--pattern", "*"]).ends(0);
+    at(&url).run("clear --yes").ends(0);
+    at(&url).args(&["import", file, "--dry-run"]).ends(0);
+    at(&url).run("keys").says("");
+    let report = at(&url).args(&["--json", "import", file]).ends(0).json();
+    assert_eq!(report["copied"], json!(2));
+    at(&url).run("keys --tag t").says("a\n");
+    let left = at(&url).run("--json ttl a").json()["ttl_seconds"].as_f64().unwrap();
+    assert!((3500.0..=3600.0).contains(&left), "{left}");
+}
+
+#[test]
+fn an_export_goes_through_a_pipe() {
+    let (_server, url) = redis();
+    at(&url).run("set a [1]").ends(0);
+    let whole = at(&url).run("export -").ends(0);
+    assert_eq!(whole.out.lines().count(), 3, "{whole:?}");
+    at(&url).run("clear --yes").ends(0);
+    at(&url).fed(&["import", "-"], &whole.bytes).ends(0);
+    at(&url).run("get a").says("[1]\n");
+    let half = &whole.bytes[..whole.bytes.len() / 2];
+    at(&url).fed(&["--quiet", "import", "-", "--overwrite"], half).ends(5).complains("line");
+}
+
+#[test]
+fn an_export_that_is_stopped_leaves_no_file() {
+    let (server, url) = redis();
+    fill(&server, 20_000);
+    let file = server.dir().join("backup.jsonl");
+    let mut child = at(&url).start(&["export", file.to_str().unwrap(), "--verbose"]);
+    wait_for_a_part(&server, &mut child);
+    interrupt(&child);
+    end(child).ends(5);
+    let left: Vec<_> = fs::read_dir(server.dir()).unwrap().flatten().collect();
+    let left = left.iter().filter(|file| file.file_name().to_string_lossy().starts_with("backup"));
+    assert_eq!(left.count(), 0);
+}
+
+fn wait_for_a_part(server: &RedisServer, child: &mut Child) {
+    let is_there = || {
+        let files = fs::read_dir(server.dir()).unwrap().flatten();
+        files.into_iter().any(|file| file.file_name().to_string_lossy().contains(".part-"))
+    };
+    while !is_there() {
+        if child.try_wait().unwrap().is_some() {
+            let said = BufReader::new(child.stderr.take().unwrap());
+            panic!("{:?}", said.lines().collect::<Vec<_>>());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
