@@ -132,6 +132,14 @@ pub mod migration {}
 #[doc = include_str!("../docs/configuration.md")]
 pub mod configuration {}
 
+#[cfg(feature = "cli")]
+#[doc = include_str!("../docs/cli.md")]
+pub mod command_line {}
+
+#[cfg(feature = "cli")]
+#[doc = include_str!("../docs/troubleshooting.md")]
+pub mod troubleshooting {}
+
 /// Keeps the tour in the README true.
 #[cfg(all(doctest, feature = "fuzzy", feature = "redis", feature = "memcached"))]
 #[doc = include_str!("../README.md")]

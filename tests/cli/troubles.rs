@@ -67,8 +67,8 @@ fn tls() {
     let plain = RedisServer::start(&[]);
     let addr = plain.addr();
     the_page_has(
-        &error(&format!("rediss://{addr}?ssl_cert_reqs=none")),
-        ErrorKind::Unavailable,
+        &error(&format!("rediss://{addr}?ssl_cert_reqs=none&socket_timeout=1")),
+        ErrorKind::Timeout,
         &addr,
     );
     let server = RedisServer::tls();
@@ -145,6 +145,9 @@ fn clusters() {
     let text = moved.to_string().replace(&slot.to_string(), "SLOT");
     let moved = Error::new(moved.kind(), text);
     the_page_has(&moved, ErrorKind::Unavailable, &cluster.nodes()[owner].addr());
+    let port = free_port().to_string();
+    let node = RedisServer::start(&[("cluster-enabled", "yes"), ("cluster-port", &port)]);
+    the_page_has(&error(node.url()), ErrorKind::Unavailable, &node.addr());
     let alone = RedisServer::start(&[]);
     let url = format!("redis+cluster://{}", alone.addr());
     let found = error(&url);

@@ -12,6 +12,7 @@ use crate::open::{Target, open, open_beside};
 use crate::output::Out;
 use crate::ping::ms;
 use crate::progress::Progress;
+use crate::server::address::Address;
 use crate::stop::Stop;
 use crate::words::{count, escaped, lasting, many, size};
 
@@ -46,6 +47,11 @@ pub struct Migrate {
 pub fn run(migrate: &Migrate, global: &Global, out: Out) -> Outcome {
     let from = open(global)?;
     let to = open_beside(&from, &migrate.to)?;
+    if is_within(&to, &from) {
+        let what = "a cache cannot be migrated into itself, or into a namespace of its own: give --to \
+                    another server or another ?key_prefix=";
+        return Err(Failure::usage(what));
+    }
     out.aside(format!("from {} to {}", named(&from), named(&to)))?;
     let stop = Stop::on_ctrl_c();
     let mut bar = Progress::new(out);
@@ -75,6 +81,15 @@ pub fn run(migrate: &Migrate, global: &Global, out: Out) -> Outcome {
     let done = copying.run();
     bar.end();
     finish(done, out)
+}
+
+/// Whether the one names entries of the other, as far as addresses tell: a server may have two names.
+fn is_within(to: &Target, from: &Target) -> bool {
+    let shared = to.addresses.iter().any(|a| {
+        let same = |b: &&Address| a.db == b.db && a.places.iter().any(|at| b.places.contains(at));
+        from.addresses.iter().any(|b| same(&b))
+    });
+    shared && to.prefix.starts_with(&from.prefix)
 }
 
 fn named(target: &Target) -> String {

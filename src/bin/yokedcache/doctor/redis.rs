@@ -34,7 +34,7 @@ pub fn examine(address: &Address, stream: Stream, report: &mut Report) -> bool {
         }
     };
     version(&facts, report);
-    let usable = role(&facts, report);
+    let usable = role(address, &facts, report);
     latency(&mut redis, report);
     memory(&facts, report);
     eviction(&facts, report);
@@ -100,7 +100,7 @@ fn version(facts: &Facts, report: &mut Report) {
 }
 
 /// Whether it takes writes.
-fn role(facts: &Facts, report: &mut Report) -> bool {
+fn role(address: &Address, facts: &Facts, report: &mut Report) -> bool {
     let text = |name: &str| facts.get(name).map_or("", String::as_str);
     if text("loading") == "1" {
         report.fail("role", "the server reads its data from disk", "wait until it has");
@@ -118,6 +118,11 @@ fn role(facts: &Facts, report: &mut Report) -> bool {
     let cut_off =
         if text("master_link_status") == "up" { "" } else { " that it does not hear from" };
     let found = format!("a replica of {}:{}{cut_off}", text("master_host"), text("master_port"));
+    if address.arrangement == Arrangement::Cluster {
+        // The others know whom to ask for its slots.
+        report.pass("role", found);
+        return true;
+    }
     if text("slave_read_only") == "0" {
         let advice = "what is written here is lost when it hears from its master: use the master";
         report.warn("role", found, advice);
