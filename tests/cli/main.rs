@@ -16,22 +16,22 @@ use std::io::Write;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// The password of every server here, which nothing may show.
-pub const PASSWORD: &str = "t0p-s3cret";
+const PASSWORD: &str = "t0p-s3cret";
 
 /// A run of the program that is being set up.
-pub struct Cli(Command);
+struct Cli(Command);
 
 /// What came of a run.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
-    pub bytes: Vec<u8>,
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+    bytes: Vec<u8>,
 }
 
 /// The program, told of no cache.
-pub fn bare() -> Cli {
+fn bare() -> Cli {
     let mut command = Command::new(env!("CARGO_BIN_EXE_yokedcache"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("YOKEDCACHE_") {
@@ -44,27 +44,27 @@ pub fn bare() -> Cli {
 }
 
 /// The program, told of this cache by its environment.
-pub fn at(url: &str) -> Cli {
+fn at(url: &str) -> Cli {
     bare().var("YOKEDCACHE_URL", url)
 }
 
 impl Cli {
-    pub fn var(mut self, name: &str, value: &str) -> Self {
+    fn var(mut self, name: &str, value: &str) -> Self {
         self.0.env(name, value);
         self
     }
 
     /// Runs a command line, whose words are set apart by blanks.
-    pub fn run(self, line: &str) -> Ran {
+    fn run(self, line: &str) -> Ran {
         self.args(&line.split(' ').collect::<Vec<_>>())
     }
 
-    pub fn args(self, args: &[&str]) -> Ran {
+    fn args(self, args: &[&str]) -> Ran {
         self.fed(args, b"")
     }
 
     /// Runs it with this on its standard input.
-    pub fn fed(mut self, args: &[&str], input: &[u8]) -> Ran {
+    fn fed(mut self, args: &[&str], input: &[u8]) -> Ran {
         self.0.stdin(Stdio::piped());
         let mut child = self.start(args);
         // A program that does not read has its reasons.
@@ -72,13 +72,13 @@ impl Cli {
         end(child)
     }
 
-    pub fn start(mut self, args: &[&str]) -> Child {
+    fn start(mut self, args: &[&str]) -> Child {
         self.0.args(args).spawn().unwrap()
     }
 }
 
 /// Waits for its end. Whatever it was told to do, no password is shown.
-pub fn end(child: Child) -> Ran {
+fn end(child: Child) -> Ran {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let code = code(output.status);
@@ -96,7 +96,7 @@ fn code(status: ExitStatus) -> i32 {
 }
 
 /// Ctrl-C.
-pub fn interrupt(child: &Child) {
+fn interrupt(child: &Child) {
     let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(told.success());
 }
@@ -104,21 +104,21 @@ pub fn interrupt(child: &Child) {
 impl Ran {
     /// It ended so.
     #[track_caller]
-    pub fn ends(self, code: i32) -> Self {
+    fn ends(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:?}");
         self
     }
 
     /// It wrote this, and nothing else.
     #[track_caller]
-    pub fn says(self, text: &str) -> Self {
+    fn says(self, text: &str) -> Self {
         assert_eq!(self.out, text, "{self:?}");
         self
     }
 
     /// One line on the standard error, which begins with the program's name.
     #[track_caller]
-    pub fn complains(self, text: &str) -> Self {
+    fn complains(self, text: &str) -> Self {
         assert!(self.err.starts_with("yokedcache: ") && self.err.lines().count() == 1, "{self:?}");
         assert!(self.err.contains(text), "{text:?} is not in {self:?}");
         self
@@ -126,28 +126,20 @@ impl Ran {
 
     /// What it wrote, as one JSON document.
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
+    fn json(&self) -> serde_json::Value {
         assert_eq!(self.out.lines().count(), 1, "{self:?}");
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// What it wrote, a JSON document a line.
     #[track_caller]
-    pub fn records(&self) -> Vec<serde_json::Value> {
+    fn records(&self) -> Vec<serde_json::Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-/// Columns of a table, a vector a line.
-pub fn columns(table: &str) -> Vec<Vec<&str>> {
-    table
-        .lines()
-        .map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
-        .collect()
-}
-
 /// A Redis server with a password, and its address with a key prefix.
-pub fn redis() -> (support::RedisServer, String) {
+fn redis() -> (support::RedisServer, String) {
     let server = support::RedisServer::start(&[("requirepass", PASSWORD)]);
     let url = format!("{}?key_prefix=shop", server.url());
     (server, url)

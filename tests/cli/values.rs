@@ -115,12 +115,12 @@ fn keys_are_listed_in_a_table_or_a_line_each() {
     assert_eq!(ran.out.lines().count(), 2, "{ran:?}");
     assert_eq!(ran.err, "there are more than these 2: --limit 0 lists all\n");
     let table = at(&url).run("keys --ttl --tags").ends(0).out;
-    let table = table.replace("1h59m", "2h   ").replace("2h   \u{20}", "2h    ");
     let lines: Vec<&str> = table.lines().collect();
-    assert_eq!(lines[0], "KEY       TTL     TAGS");
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["KEY", "TTL", "TAGS"]);
     assert_eq!(lines[1], "order:7   never");
-    assert_eq!(lines[2], "user:1    never   users");
-    assert!(lines[3].starts_with("user:2    2h") && lines[3].ends_with("users, eu"), "{table}");
+    assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>(), ["user:1", "never", "users"]);
+    assert_eq!(lines[2].find("users"), lines[0].find("TAGS"));
+    assert!(lines[3].starts_with("user:2    ") && lines[3].ends_with("users, eu"), "{table}");
     let shown = at(&url).run("--json keys --pattern user:1 --tags --ttl").records();
     assert_eq!(shown, [json!({"key": "user:1", "tags": ["users"], "ttl_seconds": null})]);
 }
