@@ -19,7 +19,7 @@ Exit codes:
   0  done; the answer is yes
   1  the answer is no: no such key, not healthy, a check has failed, copies differ
   2  the command line or the configuration is wrong
-  3  the backend cannot be reached, or did not answer in time
+  3  the backend cannot be reached, does not serve, or did not answer in time
   4  refused: the login, a right, or what the backend cannot do
   5  any other error";
 

@@ -37,9 +37,15 @@ fn detailed(target: &Target, out: Out) -> Outcome {
     let mut rows = Vec::new();
     walk(&health, "", 0, &mut rows);
     out.table(&["PART", "STATUS", "LATENCY", "VERSION", "MEMORY", "UPTIME", "ERROR"], rows)?;
-    for (parts, warning) in health.all_warnings() {
-        let at = if parts.is_empty() { String::new() } else { format!("{}: ", parts.join("/")) };
-        out.say(format!("{} {at}{}", warning.code, warning.text))?;
+    let warnings = health.all_warnings();
+    if !warnings.is_empty() {
+        out.say("")?;
+        let tone = |degrades| if degrades { Tone::Bad } else { Tone::Doubtful };
+        let rows = warnings.into_iter().map(|(parts, warning)| {
+            let code = Cell::toned(warning.code, tone(warning.degrades));
+            vec![code, parts.join("/").into(), (&warning.text).into()]
+        });
+        out.table(&["WARNING", "PART", "WHAT IT MEANS"], rows.collect())?;
     }
     Ok(if health.is_up() { Exit::Done } else { Exit::No })
 }

@@ -168,7 +168,7 @@ pub fn search(search: &Search, target: &Target, out: Out) -> Outcome {
 
 /// The beginning of a value.
 fn short(value: String) -> String {
-    const MOST: usize = 60;
+    const MOST: usize = 48;
     match value.char_indices().nth(MOST) {
         Some((at, _)) => format!("{}...", &value[..at]),
         None => value,
