@@ -9,7 +9,7 @@ use yokedcache::{Incomplete, Phase, Report, Skip};
 use crate::args::Global;
 use crate::exit::{Exit, Failure, Outcome, name};
 use crate::open::{Target, open, open_beside};
-use crate::output::Out;
+use crate::output::{Out, fact};
 use crate::ping::ms;
 use crate::progress::Progress;
 use crate::server::address::Address;
@@ -143,28 +143,27 @@ pub fn finish(done: Result<Report, Incomplete>, out: Out) -> Outcome {
 }
 
 fn show(report: &Report, out: Out) -> Outcome<()> {
-    let copied = many(report.copied, "entry", "entries");
-    let would = if report.dry_run { " would be" } else { "" };
-    out.say(format!(
-        "{copied}{would} copied ({}); {} there already, {} newer there, {} left out; {} keys in {}",
-        size(report.bytes),
-        count(report.there),
-        count(report.overtaken),
-        count(report.skipped),
-        count(report.looked_at),
-        lasting(report.elapsed),
-    ))?;
+    let copied = if report.dry_run { "would be copied" } else { "copied" };
+    let mut rows = vec![
+        fact(copied, format!("{}, {}", count(report.copied), size(report.bytes))),
+        fact("there already", count(report.there)),
+        fact("newer there", count(report.overtaken)),
+        fact("left out", count(report.skipped)),
+    ];
     for (reason, number) in &report.reasons {
-        out.say(format!("left out because of {}: {}", reason.replace('_', " "), count(*number)))?;
+        rows.push(fact(&format!("  {}", reason.replace('_', " ")), count(*number)));
     }
+    let looked_at =
+        format!("{} in {}", many(report.looked_at, "key", "keys"), lasting(report.elapsed));
+    rows.push(fact("looked at", looked_at));
+    if let Some(verified) = &report.verified {
+        rows.push(fact("compared", count(verified.compared)));
+        rows.push(fact("the same", count(verified.same)));
+        rows.push(fact("missing", count(verified.missing)));
+        rows.push(fact("different", count(verified.different)));
+    }
+    out.table(&[], rows)?;
     let Some(verified) = &report.verified else { return Ok(()) };
-    out.say(format!(
-        "{} compared: {} the same, {} missing, {} different",
-        count(verified.compared),
-        count(verified.same),
-        count(verified.missing),
-        count(verified.different)
-    ))?;
     for difference in &verified.differences {
         let what = format!("{:?}", difference.what).to_lowercase();
         out.say(format!("differs in {what}: {}", escaped(&difference.key)))?;

@@ -145,6 +145,9 @@ impl Out {
         if self.colour {
             table.enforce_styling();
         }
+        if self.elsewhere {
+            return table.lines().try_for_each(|line| self.aside(line.trim_end()));
+        }
         let mut out = io::stdout().lock();
         for line in table.lines() {
             writeln!(out, "{}", line.trim_end())?;

@@ -1,9 +1,10 @@
 //! How far a long command is: a bar at a terminal, else a line every few seconds.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::output::Out;
 use crate::words::count;
@@ -58,9 +59,16 @@ impl Progress {
 
 fn style(with_total: bool) -> ProgressStyle {
     let template = match with_total {
-        true => "{msg} {bar:30} {human_pos} of about {human_len}, {per_sec}, {eta} left",
-        false => "{msg} {spinner} {human_pos}, {per_sec}, {elapsed}",
+        true => "{msg} {bar:30} {human_pos} of about {human_len}, {rate}, {eta} left",
+        false => "{msg} {spinner} {human_pos}, {rate}, {elapsed}",
     };
     let style = ProgressStyle::with_template(template);
-    style.unwrap_or_else(|_| ProgressStyle::default_spinner()).progress_chars("=> ")
+    let rate = |state: &ProgressState, to: &mut dyn fmt::Write| {
+        // Only a formatter that is out of memory fails.
+        let _ = write!(to, "{}/s", count(state.per_sec().round() as u64));
+    };
+    style
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+        .with_key("rate", rate)
+        .progress_chars("=> ")
 }

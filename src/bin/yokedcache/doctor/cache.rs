@@ -74,7 +74,7 @@ fn prefix(target: &Target, report: &mut Report) {
         prefix if target.is_prefix_chosen => report.pass("key prefix", prefix),
         prefix => {
             let advice = "other programs may have it, too: set one of your own (key_prefix)";
-            report.warn("key prefix", format!("{prefix} because none is set"), advice);
+            report.warn("key prefix", format!("{prefix} by default"), advice);
         }
     }
 }

@@ -39,6 +39,10 @@ fn resolve(place: &Place, within: Duration, report: &mut Report) -> Option<Vec<S
         report.pass("dns", "not needed: a socket on this machine");
         return Some(Vec::new());
     };
+    if let Ok(ip) = host.parse() {
+        report.pass("dns", "not needed: the address is a number");
+        return Some(vec![SocketAddr::new(ip, *port)]);
+    }
     let started = Instant::now();
     match socket::resolve(host, *port, within) {
         Ok(found) if !found.is_empty() => {
