@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -177,6 +177,42 @@ fn certificates() {
     assert_eq!(found.which("fail").len(), 1, "{:?}", found.0);
 }
 
+/// Two servers, of which the second speaks TLS with a certificate that ends then, and has its files in
+/// the directory of the first; and the address of the second.
+fn ending(end: Duration) -> ([RedisServer; 2], String) {
+    let first = RedisServer::start(&[]);
+    let mut params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let path = |name: &str| first.dir().join(name).display().to_string();
+    std::fs::write(path("c.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(path("c.key"), key.serialize_pem()).unwrap();
+    let (port, certificate) = (free_port(), path("c.pem"));
+    let second = RedisServer::start(&[
+        ("tls-port", &port.to_string()),
+        ("tls-auth-clients", "no"),
+        ("tls-ca-cert-file", &certificate),
+        ("tls-cert-file", &certificate),
+        ("tls-key-file", &path("c.key")),
+    ]);
+    ([first, second], format!("rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}"))
+}
+
+#[test]
+fn a_certificate_that_has_ended_or_soon_will() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let (_servers, url) = ending(DAY * 365 * 52);
+    Diagnosis::of(&url).fails_only("tls", "renew it").says("tls", "xpired");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let (_servers, url) = ending(now + DAY * 10 + DAY / 2);
+    let found = Diagnosis::of(&url);
+    found.is_well().says("tls", "the certificate ends in 10d");
+    assert!(found.which("warn").contains(&"tls"), "{:?}", found.0);
+    let (_servers, url) = ending(now + DAY * 90);
+    assert!(Diagnosis::of(&url).which("pass").contains(&"tls"));
+}
+
 #[test]
 fn a_replica() {
     let master = RedisServer::start(&[]);
@@ -345,7 +381,7 @@ fn the_end_of_a_certificate_is_read_as_openssl_reads_it() {
     let (_, _, text) = found.0.iter().find(|(_, check, _)| check == "tls").unwrap();
     let days: u64 =
         text.split("good for ").nth(1).unwrap().split('d').next().unwrap().parse().unwrap();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let end = 1970.0 + (now.as_secs() / 86_400 + days) as f64 / 365.2425;
     assert!((end - year as f64 - 0.5).abs() <= 0.52, "{told}: {text}");
 }
