@@ -103,6 +103,17 @@ fn a_time_to_live_is_shown_and_changed() {
 }
 
 #[test]
+fn a_value_kept_past_its_time_for_loaders_is_a_no_here() {
+    let (_server, url) = redis();
+    let url = format!("{url}&stale_for=1h");
+    at(&url).run("set k 1 --ttl 100ms").ends(0);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let shown = at(&url).run("--json get k").ends(1).json();
+    assert_eq!(shown["cause"], json!("expired"));
+    assert_eq!(at(&url).run("ttl k").ends(1).err, "k: its time has come\n");
+}
+
+#[test]
 fn keys_are_listed_in_a_table_or_a_line_each() {
     let (_server, url) = redis();
     at(&url).run("set user:2 1 --ttl 2h --tag users --tag eu").ends(0);
