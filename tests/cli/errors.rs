@@ -15,6 +15,10 @@ fn a_command_line_that_cannot_be_read_is_2() {
         at("memory://").run(line).ends(2).complains("");
     }
     bare().run("ping").ends(2).complains("which cache?");
+    at("memory://")
+        .run("keys --limti 3")
+        .ends(2)
+        .complains("found; a similar argument exists: '--limit'; ");
     let url = format!("redis://:{PASSWORD}@localhost");
     at("memory://").args(&["get", "a", &url]).ends(2).complains("redis://***@localhost");
     at("memory://").args(&["get", &"k".repeat(70_000)]).ends(2).complains("65535 bytes");

@@ -92,7 +92,9 @@ fn misread(error: &clap::Error) -> Exit {
     let text = error.render().to_string();
     let text = text.split("\n\nUsage:").next().unwrap_or_default();
     let text = text.split("\n\nFor more").next().unwrap_or_default();
-    let what = text.trim_start_matches("error: ").trim_end();
+    let parts = text.trim_start_matches("error: ").trim_end().split("\n\n");
+    let parts: Vec<_> = parts.map(|part| part.trim().trim_start_matches("tip: ")).collect();
+    let what = parts.join("; ");
     let json = std::env::args_os().any(|arg| arg == "--json");
     Failure::usage(format!("{what}; see yokedcache --help")).tell(json)
 }
