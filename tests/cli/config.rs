@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::support::RedisServer;
-use super::{at, bare, redis};
+use super::{PASSWORD, at, bare, redis};
 
 fn file(server: &RedisServer, text: &str) -> PathBuf {
     let path = server.dir().join("cache.yaml");
@@ -86,6 +86,20 @@ fn servers_of_a_file_are_asked_for_their_numbers_and_their_health() {
     let report = with("--json doctor").ends(1).json();
     let failed = |check: &&serde_json::Value| check["verdict"] == json!("fail");
     assert!(report["checks"].as_array().unwrap().iter().any(|check| failed(&check)), "{report}");
+}
+
+#[test]
+fn a_file_without_the_password_gets_it_from_the_standard_input() {
+    let (server, _) = redis();
+    let text = format!(
+        "cache:\n  production:\n    backend: redis\n    redis: {{url: \"redis://{}\"}}\n",
+        server.addr()
+    );
+    let path = file(&server, &text);
+    let args = ["ping", "--config", path.to_str().unwrap(), "--env", "production"];
+    bare().args(&args).ends(4).complains("the server wants a password");
+    let line = format!("{PASSWORD}\n");
+    bare().fed(&[&args[..], &["--password-stdin"]].concat(), line.as_bytes()).ends(0);
 }
 
 #[test]

@@ -9,8 +9,9 @@ use yokedcache::config::Config;
 
 use crate::args::{Configuration, Global};
 use crate::exit::{Exit, Failure, Outcome, name};
-use crate::open::{others, source};
+use crate::open::source;
 use crate::output::Out;
+use crate::variables::others;
 use crate::words::without_secrets;
 
 pub fn run(what: &Configuration, global: &Global, out: Out) -> Outcome {

@@ -21,6 +21,7 @@ mod stats;
 mod stop;
 mod stored;
 mod values;
+mod variables;
 mod words;
 
 use std::io::{self, Write};

@@ -1,6 +1,5 @@
 //! The cache a command works on, and where it was named.
 
-use std::env;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,8 +10,9 @@ use yokedcache::{Cache, MAX_KEY};
 use crate::args::Global;
 use crate::ask;
 use crate::exit::{Failure, Outcome};
-use crate::server::address::{Address, with_password};
+use crate::server::address::Address;
 use crate::server::sections;
+use crate::variables::{CONFIG, ENV, KEY_PREFIX, URL, Variables, given};
 use crate::words::without_secrets;
 
 /// An open cache, with what is known of it.
@@ -62,7 +62,7 @@ pub struct Source {
 /// The cache that the command line, the environment or a file names. No I/O but for files.
 pub fn open(global: &Global) -> Outcome<Target> {
     // With --url no variable was looked at yet.
-    let variable = ours().find(|(name, _)| name == "YOKEDCACHE_KEY_PREFIX").map(|(_, value)| value);
+    let variable = Variables::of_process().get(KEY_PREFIX).map(str::to_owned);
     opened(source(global)?, global.key_prefix.clone(), variable, global.timeout)
 }
 
@@ -77,45 +77,27 @@ pub fn source(global: &Global) -> Outcome<Source> {
     if let Some(url) = &global.url {
         return at(&given(url, password.as_deref()));
     }
-    let mut variables: Vec<(String, String)> = ours().collect();
+    let mut variables = Variables::of_process();
     if let Some(file) = &global.config {
-        set(&mut variables, "YOKEDCACHE_CONFIG", file.display().to_string());
+        variables.set(CONFIG, file.display().to_string());
     }
     if let Some(name) = &global.environment {
-        set(&mut variables, "YOKEDCACHE_ENV", name.clone());
+        variables.set(ENV, name.clone());
     }
-    let get = |name: &str| {
-        let found = variables.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.clone())
-    };
-    let (file, name, url) =
-        (get("YOKEDCACHE_CONFIG"), get("YOKEDCACHE_ENV"), get("YOKEDCACHE_URL"));
     if variables.is_empty() {
         return Err(Failure::usage(
             "which cache? name it with --url, with --config and --env, or in YOKEDCACHE_URL",
         ));
     }
-    if file.is_some() && name.is_none() {
+    if variables.get(CONFIG).is_some() && variables.get(ENV).is_none() {
         return Err(Failure::usage("which environment of the file? name it with --env"));
     }
+    let shown = variables.shown();
     if let Some(password) = password {
-        match &url {
-            Some(url) => set(&mut variables, "YOKEDCACHE_URL", given(url, Some(&password))),
-            None => {
-                set(&mut variables, "YOKEDCACHE_REDIS_PASSWORD", password.clone());
-                set(&mut variables, "YOKEDCACHE_MEMCACHED_PASSWORD", password);
-            }
-        }
+        variables.set_password(password);
     }
-    let shown = match (&file, &name, &url) {
-        (Some(file), Some(name), _) => format!("{name} of {file}"),
-        (_, _, Some(url)) => without_secrets(url),
-        _ => "the environment variables".into(),
-    };
-    let url = variables.iter().find(|(name, _)| name == "YOKEDCACHE_URL");
-    let url = url.filter(|_| file.is_none()).map(|(_, url)| url.clone());
-    let all = others().chain(variables.iter().cloned());
-    Ok(Source { config: Config::from_variables(all)?, shown, url })
+    let url = variables.get(URL).filter(|_| variables.get(CONFIG).is_none()).map(str::to_owned);
+    Ok(Source { config: Config::from_variables(variables.all())?, shown, url })
 }
 
 fn at(url: &str) -> Outcome<Source> {
@@ -125,31 +107,6 @@ fn at(url: &str) -> Outcome<Source> {
         Failure { message: format!("{shown}: {}", failure.message), ..failure }
     })?;
     Ok(Source { config, shown, url: Some(url.to_owned()) })
-}
-
-fn given(url: &str, password: Option<&str>) -> String {
-    let with = password.and_then(|password| with_password(url, password));
-    with.unwrap_or_else(|| url.to_owned())
-}
-
-/// The variables of this process. Names and values that are no Unicode are nobody's.
-fn process() -> impl Iterator<Item = (String, String)> {
-    env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-fn ours() -> impl Iterator<Item = (String, String)> {
-    process().filter(|(name, _)| name.starts_with("YOKEDCACHE_"))
-}
-
-/// What files may refer to.
-pub fn others() -> impl Iterator<Item = (String, String)> {
-    process().filter(|(name, _)| !name.starts_with("YOKEDCACHE_"))
-}
-
-fn set(variables: &mut Vec<(String, String)>, name: &str, value: String) {
-    variables.retain(|(known, _)| known != name);
-    variables.push((name.to_owned(), value));
 }
 
 /// Opens it under this prefix, or the one in the settings, or the last of them.
