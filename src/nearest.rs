@@ -3,13 +3,26 @@
 /// Names less alike than this are not what was meant.
 const ALIKE: f64 = 0.72;
 
-/// That of the names which is most like this one, unless none is.
+/// Shorter words are a part of too much.
+const SHORTEST_PART: usize = 4;
+
+/// That of the names which is most like this one or has it as a part, unless none is and has.
 pub(crate) fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    let alike = |known: &str| strsim::normalized_damerau_levenshtein(&name, known);
-    let scored = names.into_iter().map(|known| (alike(&known.to_ascii_lowercase()), known));
-    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0))?;
-    (best.0 >= ALIKE).then_some(best.1)
+    let names: Vec<&str> = names.into_iter().collect();
+    let alike =
+        |known: &&str| strsim::normalized_damerau_levenshtein(&name, &known.to_ascii_lowercase());
+    let scored = names.iter().map(|known| (alike(known), *known));
+    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0)).filter(|best| best.0 >= ALIKE);
+    best.map(|(_, known)| known).or_else(|| shortest_with(&name, &names))
+}
+
+/// The shortest name that begins or ends with these words.
+fn shortest_with<'n>(words: &str, names: &[&'n str]) -> Option<&'n str> {
+    let (beginning, end) = (format!("{words}_"), format!("_{words}"));
+    let has_it = |known: &&&str| known.starts_with(&beginning) || known.ends_with(&end);
+    let long_enough = words.len() >= SHORTEST_PART;
+    names.iter().filter(has_it).min_by_key(|known| known.len()).copied().filter(|_| long_enough)
 }
 
 /// `; did you mean pool_size?`, or nothing.
@@ -29,12 +42,15 @@ mod tests {
 
     #[test]
     fn slips_of_the_pen_are_understood_and_other_words_are_not() {
-        let names = ["pool_size", "socket_timeout", "url", "db"];
+        let names = ["pool_size", "socket_connect_timeout", "socket_timeout", "url", "db"];
         for (name, meant) in [
             ("pool_sise", Some("pool_size")),
             ("poolsize", Some("pool_size")),
             ("sokcet_timeout", Some("socket_timeout")),
             ("Pool-Size", Some("pool_size")),
+            ("timeout", Some("socket_timeout")),
+            ("connect_timeout", Some("socket_connect_timeout")),
+            ("out", None),
             ("ulr", None),
             ("frobnicate", None),
             ("", None),

@@ -1,61 +1,16 @@
 //! From settings to backends and caches.
 
-use std::time::Duration;
-
 use super::fault::Fault;
+use super::give::{given, number, set, time, within};
 use super::sections::{
     CacheSettings, CodecName, CompressionName, FallbackSettings, MemorySettings, Node,
     RouteSettings, TieredSettings,
 };
-use super::values::Time;
 use crate::backend::memory::Memory;
 use crate::backend::{Backend, Fallback, Route, Tiered};
 use crate::cache::{Cache, CacheBuilder, Freshness};
 use crate::codec::Json;
 use crate::error::Result;
-
-/// Gives a setting to a builder, if there is one.
-pub(super) fn given<B, T>(builder: B, setting: Option<T>, give: impl FnOnce(B, T) -> B) -> B {
-    match setting {
-        Some(setting) => give(builder, setting),
-        None => builder,
-    }
-}
-
-/// What refuses settings out of range.
-trait Checked {
-    fn checked(&self) -> Result<()>;
-}
-
-impl Checked for CacheBuilder {
-    fn checked(&self) -> Result<()> {
-        self.check()
-    }
-}
-
-impl Checked for Freshness {
-    fn checked(&self) -> Result<()> {
-        self.check()
-    }
-}
-
-/// The same, with the name of the setting if it is refused.
-fn set<B: Checked, T>(
-    builder: B,
-    name: &str,
-    setting: Option<T>,
-    give: impl FnOnce(B, T) -> B,
-) -> Result<B, Fault> {
-    let builder = given(builder, setting, give);
-    match builder.checked() {
-        Ok(()) => Ok(builder),
-        Err(error) => Err(within(error.into(), name)),
-    }
-}
-
-pub(super) fn time(setting: Option<Time>) -> Option<Duration> {
-    setting.map(|time| time.0)
-}
 
 impl Node {
     pub(super) fn build(&self) -> Result<Box<dyn Backend>, Fault> {
@@ -75,10 +30,6 @@ impl Node {
         };
         built.map_err(|fault| within(fault, self.name()))
     }
-}
-
-fn within(fault: Fault, name: &str) -> Fault {
-    fault.under(name, &Default::default())
 }
 
 pub(super) fn boxed(backend: impl Backend) -> Box<dyn Backend> {
@@ -167,8 +118,8 @@ impl CacheSettings {
         let fresh = set(fresh, "sliding", time(self.sliding), Freshness::sliding)?;
         let fresh = given(fresh, time(self.stale_for), Freshness::stale_for);
         let fresh = given(fresh, time(self.retry_after), Freshness::retry_after);
-        let fresh = set(fresh, "refresh_at", self.refresh_at, Freshness::refresh_at)?;
-        let by_chance = self.refresh_by_chance;
+        let fresh = set(fresh, "refresh_at", number(self.refresh_at), Freshness::refresh_at)?;
+        let by_chance = number(self.refresh_by_chance);
         let fresh = set(fresh, "refresh_by_chance", by_chance, Freshness::refresh_by_chance)?;
         Ok(if self.skip_negative == Some(true) { fresh.skip_negative() } else { fresh })
     }

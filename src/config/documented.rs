@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::fields::fields;
 use super::kind::Kind;
+use super::names::names;
 use super::sections::CacheSettings;
-use super::variables::names;
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
 

@@ -1,7 +1,8 @@
 //! Memcached, built of its settings.
 
-use super::build::{boxed, given};
+use super::build::boxed;
 use super::fault::Fault;
+use super::give::given;
 use super::remote::{address, give_common, secret};
 use super::sections::{DistributionName, MemcachedSettings, Protocol, Server};
 use crate::backend::Backend;

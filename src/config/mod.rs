@@ -17,11 +17,6 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fmt;
-
-use serde::de::Deserializer;
-use serde::ser::{SerializeMap, Serializer};
-use serde::{Deserialize, Serialize};
 
 mod address;
 mod build;
@@ -34,12 +29,16 @@ mod fault;
 mod fields;
 #[cfg(feature = "config")]
 mod file;
+mod give;
 mod hints;
 mod kind;
 mod layer;
 #[cfg(feature = "memcached")]
 mod memcached;
+mod names;
+mod open;
 mod place;
+mod print;
 #[cfg(feature = "config")]
 mod read;
 #[cfg(feature = "redis")]
@@ -48,6 +47,7 @@ mod redis;
 mod remote;
 mod sections;
 mod server;
+mod settle;
 mod tree;
 mod units;
 mod values;
@@ -86,7 +86,7 @@ fn process_variables() -> Result<Vec<(String, String)>> {
         let Ok(name) = name.into_string() else { continue };
         match value.into_string() {
             Ok(value) => all.push((name, value)),
-            Err(_) if name.starts_with(variables::PREFIX) => {
+            Err(_) if name.starts_with(names::PREFIX) => {
                 let what = format!("{name}: is not UTF-8");
                 return Err(Error::new(ErrorKind::InvalidConfig, what));
             }
@@ -227,24 +227,6 @@ impl Config {
         names.dedup();
         names
     }
-
-    /// The settings as a file of this one environment, in JSON. Passwords are hidden.
-    pub fn to_json(&self) -> String {
-        let text = serde_json::to_string_pretty(&self.as_file());
-        // Names and plain values always have a form in JSON.
-        text.unwrap_or_default()
-    }
-
-    /// The settings as a file of this one environment, in YAML. Passwords are hidden.
-    #[cfg(feature = "config")]
-    pub fn to_yaml(&self) -> String {
-        serde_saphyr::to_string(&self.as_file()).unwrap_or_default()
-    }
-
-    fn as_file(&self) -> BTreeMap<&str, BTreeMap<&str, &Self>> {
-        let environment = self.environment.as_deref().unwrap_or("default");
-        BTreeMap::from([("cache", BTreeMap::from([(environment, self)]))])
-    }
 }
 
 fn half(what: &'static str) -> Error {
@@ -260,88 +242,6 @@ fn note(map: &Map, path: &str, places: &mut BTreeMap<String, Place>) {
             note(inner, &path, places);
         }
         places.insert(path, field.place.clone());
-    }
-}
-
-impl PartialEq for Config {
-    /// Whether the settings are the same, wherever they were said.
-    fn eq(&self, other: &Self) -> bool {
-        self.cache == other.cache && self.node == other.node
-    }
-}
-
-/// What is set, without passwords.
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = serde_json::to_string(self).map_err(|_| fmt::Error)?;
-        write!(f, "Config({text})")
-    }
-}
-
-impl Serialize for Config {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut fields = to.serialize_map(None)?;
-        fields.serialize_entry("backend", self.node.name())?;
-        for part in [serde_json::to_value(&self.cache), serde_json::to_value(&self.node)] {
-            let part = part.map_err(serde::ser::Error::custom)?;
-            for (name, value) in part.as_object().into_iter().flatten() {
-                fields.serialize_entry(name, value)?;
-            }
-        }
-        fields.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for Config {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let tree = visit::Unplaced::deserialize(from)?.0;
-        let kind = ErrorKind::InvalidConfig;
-        let read = tree.into_map().and_then(|map| Layer::of_environment(map, &Place::Code));
-        let config = read.and_then(|layer| Self::of_layer(layer, None, kind));
-        config.map_err(serde::de::Error::custom)
-    }
-}
-
-impl Cache {
-    /// A cache at an address, which has the settings of the backend and of the cache behind a
-    /// question mark: see [`Config::from_url`] and [Configuration](crate::configuration).
-    ///
-    /// ```
-    /// use yokedcache::Cache;
-    ///
-    /// # fn main() -> yokedcache::Result<()> {
-    /// let cache = Cache::open("memory://?max_size=1000&default_ttl=300")?;
-    /// cache.set("k", "v")?;
-    ///
-    /// let error = Cache::open("memory://?max_sise=1000").unwrap_err();
-    /// assert!(error.to_string().ends_with("did you mean max_size?"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for an address or a setting that cannot be
-    /// used, and for a scheme whose feature is off.
-    pub fn open(url: &str) -> Result<Self> {
-        Config::from_url(url)?.open()
-    }
-
-    /// A cache as environment variables say: see [`Config::from_variables`].
-    ///
-    /// # Errors
-    /// As [`Config::from_env`] and [`Config::builder`].
-    pub fn from_env() -> Result<Self> {
-        Config::from_env()?.open()
-    }
-
-    /// A cache as an environment of a file says, with environment variables over it: see
-    /// [`Config::load`].
-    ///
-    /// # Errors
-    /// As [`Config::load`] and [`Config::builder`].
-    #[cfg(feature = "config")]
-    pub fn from_config(path: impl AsRef<std::path::Path>, environment: &str) -> Result<Self> {
-        Config::load(path, environment)?.open()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Redis, built of its settings.
 
-use super::build::{boxed, given};
+use super::build::boxed;
 use super::fault::Fault;
+use super::give::{given, within};
 use super::remote::{address, give_common, secret};
 use super::sections::RedisSettings;
 use crate::backend::Backend;
@@ -28,7 +29,7 @@ fn builder(settings: &RedisSettings) -> Result<RedisBuilder, Fault> {
     let login = secret(&s.sentinel_password, "sentinel_password")?;
     if user.is_some() && login.is_none() {
         let what = "a user without a password: sentinel_password";
-        return Err(Fault::new(what).under("sentinel_username", &Default::default()));
+        return Err(within(Fault::new(what), "sentinel_username"));
     }
     Ok(given(built, login, |built, word| built.sentinel_login(user, word)))
 }
@@ -45,7 +46,7 @@ fn server(settings: &RedisSettings) -> Result<String, Fault> {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:%".contains(&byte);
             if host.is_empty() || !host.bytes().all(allowed) {
                 let what = "no name of a host; an address is given as url";
-                return Err(Fault::new(what).under("host", &Default::default()));
+                return Err(within(Fault::new(what), "host"));
             }
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
             Ok(match port {

@@ -1,12 +1,13 @@
 //! What the settings of Redis and Memcached have in common.
 
 use super::fault::Fault;
+use super::give::within;
 use super::values::{HIDDEN, Secret};
 
 /// Gives the settings that all backends over a network have to the common part of a builder.
 macro_rules! give_common {
     ($settings:expr, $common:expr) => {{
-        use $crate::config::build::time;
+        use $crate::config::give::time;
 
         let (settings, common) = ($settings, $common);
         common.pool_size = settings.pool_size;
@@ -35,7 +36,7 @@ pub(super) use give_common;
 /// A password, but not what is printed in its place.
 pub(super) fn secret<'s>(secret: &'s Option<Secret>, name: &str) -> Result<Option<&'s str>, Fault> {
     match secret.as_ref().map(|secret| secret.0.as_str()) {
-        Some(HIDDEN) => Err(Fault::new(PRINTED).under(name, &Default::default())),
+        Some(HIDDEN) => Err(within(Fault::new(PRINTED), name)),
         secret => Ok(secret),
     }
 }
@@ -43,7 +44,7 @@ pub(super) fn secret<'s>(secret: &'s Option<Secret>, name: &str) -> Result<Optio
 /// An address, but not one that was printed.
 pub(super) fn address(url: &str) -> Result<&str, Fault> {
     match url.contains(&format!(":{HIDDEN}@")) {
-        true => Err(Fault::new(PRINTED).under("url", &Default::default())),
+        true => Err(within(Fault::new(PRINTED), "url")),
         false => Ok(url),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{Address, Lifetime, Secret, Size, Time};
+use super::values::{Address, Lifetime, Real, Secret, Size, Time};
 
 /// A section of settings that may all be absent.
 macro_rules! section {
@@ -60,8 +60,8 @@ section! {
         sliding: Time,
         stale_for: Time,
         retry_after: Time,
-        refresh_at: f64,
-        refresh_by_chance: f64,
+        refresh_at: Real,
+        refresh_by_chance: Real,
         lease: Time,
         loader_threads: usize,
         loader_queue: usize,

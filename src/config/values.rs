@@ -23,6 +23,10 @@ pub(super) enum Lifetime {
     Never,
 }
 
+/// A finite number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Real(pub(super) f64);
+
 /// A number of bytes, or text such as `64MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size(pub(super) usize);
@@ -122,6 +126,17 @@ impl Lifetime {
     }
 }
 
+impl<'de> Deserialize<'de> for Real {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = f64::deserialize(from)?;
+        let refused = de::Unexpected::Float(number);
+        match number.is_finite() {
+            true => Ok(Self(number)),
+            false => Err(de::Error::invalid_value(refused, &"a finite number")),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(Scalar {
@@ -157,6 +172,12 @@ impl Serialize for Lifetime {
             Self::After(time) => to.serialize_str(&text_of_duration(*time)),
             Self::Never => to.serialize_str("never"),
         }
+    }
+}
+
+impl Serialize for Real {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(self.0)
     }
 }
 

@@ -245,7 +245,7 @@ const YAML: Cases = &[
     ),
     (
         "cache:\n production: {backend: memory, refresh_at: .nan}\n",
-        ":2: production.refresh_at: NaN is no part of a life, from 0 to 1",
+        ":2: production.refresh_at: expected a finite number, found a number",
     ),
     (
         "cache:\n production: {backend: memory, max_size: 5}\n",
