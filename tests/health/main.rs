@@ -28,8 +28,10 @@ use std::time::{Duration, Instant};
 
 use yokedcache::{Health, HealthWarning};
 
-/// How long a check may take here.
+/// How long a check may take where something hangs.
 const LIMIT: Duration = Duration::from_millis(600);
+/// And where nothing does, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Calls, and sees that the call ends in time.
 #[track_caller]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use yokedcache::{Cache, ErrorKind, Health, HealthStatus, Redis, RedisBuilder};
 
 use crate::support::{Plan, Proxy, RedisServer, free_port, wait_until};
-use crate::{LIMIT, codes, timed, warning};
+use crate::{LIMIT, PATIENCE, codes, timed, warning};
 
 /// What a server for a cache is told.
 pub const HEALTHY: [(&str, &str); 2] =
@@ -18,7 +18,7 @@ pub fn cache(url: &str) -> Cache {
 }
 
 pub fn cache_with(url: &str, settings: impl FnOnce(RedisBuilder) -> RedisBuilder) -> Cache {
-    let redis = settings(Redis::builder(url).timeout(LIMIT)).build().unwrap();
+    let redis = settings(Redis::builder(url).timeout(PATIENCE)).build().unwrap();
     Cache::builder(redis).key_prefix("h").build().unwrap()
 }
 
@@ -39,7 +39,7 @@ fn a_whole_server_tells_all() {
     let there = server_of(&health);
     let probe = there.probe.unwrap();
     for step in [probe.set, probe.get, probe.delete, there.latency, health.latency] {
-        assert!(step.unwrap() > Duration::ZERO && step.unwrap() < LIMIT);
+        assert!(step.unwrap() > Duration::ZERO && step.unwrap() < PATIENCE);
     }
     let said = there.server.as_deref().unwrap();
     let info = server.info("everything");
@@ -130,25 +130,24 @@ fn a_hung_server_is_down_when_the_time_is_up() {
     let server = RedisServer::start(&HEALTHY);
     let cache = cache(server.url());
     assert!(cache.detailed_health_check().is_up());
+    let short = cache.with_timeout(LIMIT);
     server.stop();
     let started = Instant::now();
     assert!(cache.is_live());
     assert!(started.elapsed() < Duration::from_millis(100), "no server is waited for");
-    let health = timed(|| cache.detailed_health_check());
+    let health = timed(|| short.detailed_health_check());
     assert_eq!(health.error.unwrap().kind(), ErrorKind::Timeout);
-    assert_eq!(timed(|| cache.health_check()).unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(timed(|| short.health_check()).unwrap_err().kind(), ErrorKind::Timeout);
     server.cont();
     wait_until("it is up again", || cache.detailed_health_check().is_up());
 }
 
 #[test]
-fn a_handle_with_less_time_takes_less() {
+fn a_backend_with_less_time_takes_less() {
     let server = RedisServer::start(&HEALTHY);
-    let cache = cache_with(server.url(), |settings| settings.timeout(Duration::from_secs(60)));
-    cache.set("k", "v").unwrap();
+    let cache = cache_with(server.url(), |settings| settings.timeout(LIMIT));
     server.stop();
-    let short = cache.with_timeout(Duration::from_millis(200));
-    assert_eq!(timed(|| short.detailed_health_check()).status(), HealthStatus::Down);
+    assert_eq!(timed(|| cache.detailed_health_check()).status(), HealthStatus::Down);
     server.cont();
 }
 
@@ -156,7 +155,7 @@ fn a_handle_with_less_time_takes_less() {
 fn a_slow_network_is_measured_step_by_step() {
     let server = RedisServer::start(&HEALTHY);
     let proxy = Proxy::to(&server.addr());
-    let cache = cache_with(&proxy.url(), |settings| settings.timeout(Duration::from_secs(10)));
+    let cache = cache(&proxy.url());
     assert!(cache.detailed_health_check().is_up());
     let delay = Duration::from_millis(60);
     proxy.set(Plan::Delay(delay));
@@ -170,7 +169,6 @@ fn a_slow_network_is_measured_step_by_step() {
     assert!(cache.health_check().unwrap() >= delay);
     let clock = there.server.as_deref().unwrap().clock.unwrap();
     assert!(clock.error_ms >= 30.0, "half of the trip may be wrong: {clock:?}");
-    assert!(clock.at_least() < Duration::from_millis(100), "{clock:?}");
 }
 
 #[test]
@@ -221,7 +219,7 @@ fn memory_that_is_used_up_degrades() {
 fn with_all_connections_in_use_the_check_takes_one_of_its_own() {
     let server = RedisServer::start(&HEALTHY);
     let proxy = Proxy::to(&server.addr());
-    let settings = |redis: RedisBuilder| redis.pool_size(1).timeout(Duration::from_secs(20));
+    let settings = |redis: RedisBuilder| redis.pool_size(1);
     let cache = cache_with(&proxy.url(), settings);
     cache.set("k", "v").unwrap();
     proxy.set(Plan::Delay(Duration::from_millis(50)));

@@ -7,16 +7,16 @@ use yokedcache::{
     BreakerState, Cache, ErrorKind, Fallback, HealthStatus, Memory, Redis, Switch, Tiered,
 };
 
-use crate::redis::{HEALTHY, cache_with};
+use crate::redis::{HEALTHY, cache};
 use crate::support::{Plan, Proxy, RedisServer, wait_until};
-use crate::{LIMIT, codes, part, timed, warning};
+use crate::{LIMIT, PATIENCE, codes, part, timed, warning};
 
 fn memory() -> Memory {
     Memory::builder().build().unwrap()
 }
 
 fn redis(url: &str) -> Redis {
-    Redis::builder(url).timeout(LIMIT).build().unwrap()
+    Redis::builder(url).timeout(PATIENCE).build().unwrap()
 }
 
 #[test]
@@ -26,7 +26,8 @@ fn a_near_tier_tells_its_signs_of_life_and_why_it_is_off() {
     let bound = Duration::from_millis(300);
     let tiers = Tiered::builder(memory(), redis(&proxy.url())).bound(bound).build().unwrap();
     let cache = Cache::builder(tiers).key_prefix("h").build().unwrap();
-    let near = || cache.detailed_health_check().near.unwrap();
+    let short = cache.with_timeout(LIMIT);
+    let near = || short.detailed_health_check().near.unwrap();
     wait_until("it is on", || near().state == NearState::On);
     cache.set("k", "v").unwrap();
     // What is still heard of its own write takes it out again.
@@ -47,7 +48,7 @@ fn a_near_tier_tells_its_signs_of_life_and_why_it_is_off() {
     proxy.set(Plan::Hold);
     wait_until("it is off", || near().state == NearState::Off);
     wait_until("it is known why", || near().why.is_some());
-    let off = timed(|| cache.detailed_health_check());
+    let off = timed(|| short.detailed_health_check());
     let told = off.near.as_ref().unwrap();
     assert!(told.last_sign.unwrap() >= bound);
     assert!(warning(&off, "near-off").degrades);
@@ -91,7 +92,7 @@ fn a_tree_of_wrappers_is_told_from_the_root_to_the_server() {
     assert_eq!(health.status(), HealthStatus::Degraded, "the secondary can serve");
     assert_eq!(part(&health, &server.addr()).error.as_ref().unwrap().kind(), ErrorKind::Timeout);
     for _ in 0..3 {
-        let _ = cache.delete("k");
+        let _ = cache.with_timeout(LIMIT).delete("k");
     }
     assert_eq!(fallback.state(), BreakerState::Open);
     let health = cache.with_timeout(LIMIT).detailed_health_check();
@@ -115,9 +116,7 @@ fn certificates_that_are_not_verified_are_told() {
         ("ssl_cert_reqs=none".to_owned(), true),
         (format!("ssl_ca_certs={}&ssl_check_hostname=false", server.ca().display()), true),
     ] {
-        let cache = cache_with(&format!("{}?{parameters}", server.url()), |settings| {
-            settings.timeout(Duration::from_secs(5))
-        });
+        let cache = cache(&format!("{}?{parameters}", server.url()));
         let health = cache.detailed_health_check();
         assert!(health.is_up(), "{:?}", health.error);
         assert_eq!(codes(&health).contains(&"tls-unverified"), told, "{parameters}");

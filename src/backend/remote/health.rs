@@ -68,13 +68,13 @@ pub(crate) fn not_written(error: &Error) -> HealthWarning {
     }
 }
 
-/// The server's clock beside ours, as it was when half of the round trip was over. `told` and `coarse`
-/// in microseconds: it is somewhere between what it told and that much more.
-pub(crate) fn clock(told: u64, coarse: u64, trip: Duration, ended: u64) -> ClockOffset {
-    let half = trip.as_micros() as f64 / 2.0;
+/// The server's clock beside ours: it was told between `began` and `ended`, by ours. All in
+/// microseconds; the server's is somewhere between what it told and `coarse` more.
+pub(crate) fn clock(told: u64, coarse: u64, (began, ended): (u64, u64)) -> ClockOffset {
+    let half = ended.saturating_sub(began) as f64 / 2.0;
     let theirs = told as f64 + coarse as f64 / 2.0;
     ClockOffset {
-        ahead_ms: rounded((theirs - (ended as f64 - half)) / 1000.0),
+        ahead_ms: rounded((theirs - (began as f64 + half)) / 1000.0),
         error_ms: rounded((half + coarse as f64 / 2.0) / 1000.0),
     }
 }
@@ -186,13 +186,13 @@ mod tests {
 
     #[test]
     fn clocks_are_compared_at_the_middle_of_the_trip() {
-        let trip = Duration::from_millis(10);
-        let same = clock(100 * SECOND, 0, trip, 100 * SECOND + 5_000);
+        let trip = (100 * SECOND - 5_000, 100 * SECOND + 5_000);
+        let same = clock(100 * SECOND, 0, trip);
         assert_eq!((same.ahead_ms, same.error_ms), (0.0, 5.0));
-        let ahead = clock(103 * SECOND, 0, trip, 100 * SECOND + 5_000);
+        let ahead = clock(103 * SECOND, 0, trip);
         assert_eq!(ahead.at_least(), Duration::from_millis(2_995));
-        let whole_seconds = clock(98 * SECOND, 2 * SECOND, trip, 100 * SECOND);
-        assert_eq!((whole_seconds.ahead_ms, whole_seconds.error_ms), (-995.0, 1005.0));
+        let whole_seconds = clock(98 * SECOND, 2 * SECOND, trip);
+        assert_eq!((whole_seconds.ahead_ms, whole_seconds.error_ms), (-1000.0, 1005.0));
         assert_eq!(whole_seconds.at_least(), Duration::ZERO);
     }
 

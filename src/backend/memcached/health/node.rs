@@ -98,16 +98,16 @@ impl<'v> Visit<'v> {
     fn question(&self, answered: Option<Duration>) -> Health {
         let Self { memcached, server, limits, pool } = self;
         let ask = if pool.is_exhausted() { said::apart } else { said::of };
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), ours());
         let told = ask(memcached, server, limits.until, KINDS);
-        let trip = started.elapsed();
+        let (took, trip) = (started.elapsed(), (began, ours()));
         let told = match (told, answered) {
             (Ok(told), _) => told,
-            (Err(_), Some(took)) => return Health::new(NAME, Ok(took)),
+            (Err(_), Some(answered)) => return Health::new(NAME, Ok(answered)),
             (Err(error), None) => return Health::new(NAME, Err(error)),
         };
-        let mut health = Health::new(NAME, Ok(answered.unwrap_or(trip)));
-        let server = said::server(&told, trip, ours());
+        let mut health = Health::new(NAME, Ok(answered.unwrap_or(took)));
+        let server = said::server(&told, trip);
         let also = match memcached.fleet.transport() {
             Transport::Meta => ", and times to live of over a month",
             Transport::Binary => ", and so do all times to live over the binary protocol",

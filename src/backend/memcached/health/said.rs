@@ -1,7 +1,7 @@
 //! What a server says of itself: `stats`, by name.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::Memcached;
 use super::super::batch::Transport;
@@ -79,8 +79,9 @@ fn ask<const N: usize>(
     if buffer.is_empty() { Ok(all) } else { Err(unexpected()) }
 }
 
-/// Statistics and settings as facts. `trip`: how long they took, the last of which came at `ended`.
-pub(super) fn server([stats, settings]: &[Facts; 2], trip: Duration, ended: u64) -> ServerHealth {
+/// Statistics and settings as facts. `trip`: when they were asked for and when they had come, by our
+/// clock.
+pub(super) fn server([stats, settings]: &[Facts; 2], trip: (u64, u64)) -> ServerHealth {
     let time = stats.number("time").map(|seconds| seconds * 1_000_000);
     ServerHealth {
         version: stats.owned("version"),
@@ -94,7 +95,7 @@ pub(super) fn server([stats, settings]: &[Facts; 2], trip: Duration, ended: u64)
         evicted: stats.number("evictions"),
         clients: stats.number("curr_connections"),
         is_persistent: settings.text("memory_file").map(|file| file != "(null)"),
-        clock: time.map(|time| clock(time, COARSE, trip, ended)),
+        clock: time.map(|time| clock(time, COARSE, trip)),
         ..ServerHealth::default()
     }
 }

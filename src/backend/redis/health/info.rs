@@ -1,13 +1,9 @@
 //! INFO and its like, as facts. What a server does not tell, or we may not ask, is not known.
 
-use std::time::Duration;
-
 use redis::Value;
 
 use super::super::wire::{number, text};
-use crate::backend::health::{
-    ClockOffset, ClusterHealth, HealthWarning, ReplicationHealth, ServerHealth,
-};
+use crate::backend::health::{ClusterHealth, HealthWarning, ReplicationHealth, ServerHealth};
 use crate::backend::remote::facts::Facts;
 use crate::backend::remote::health::clock;
 
@@ -41,8 +37,8 @@ impl Told {
         }
     }
 
-    /// `trip`: how long the answers took, the last of which came at `ended`.
-    pub(super) fn server(&self, trip: Duration, ended: u64) -> ServerHealth {
+    /// `trip`: when it was asked and when it had answered, by our clock.
+    pub(super) fn server(&self, trip: (u64, u64)) -> ServerHealth {
         let Self { info, .. } = self;
         ServerHealth {
             version: info.owned("redis_version"),
@@ -54,7 +50,7 @@ impl Told {
             expired: info.number("expired_keys"),
             clients: info.number("connected_clients"),
             is_persistent: self.is_persistent(),
-            clock: self.time.map(|told| -> ClockOffset { clock(told, 0, trip, ended) }),
+            clock: self.time.map(|told| clock(told, 0, trip)),
         }
     }
 

@@ -147,9 +147,11 @@ impl<'v> Visit<'v> {
     /// What the server says of itself; what it does not say is not known.
     fn question(&mut self, health: &mut Health) -> Option<ClusterHealth> {
         let asked = if self.redis.topology.is_cluster() { 5 } else { 4 };
-        let (answers, trip) = self.ask(&QUESTIONS[..asked]).ok()?;
+        let began = ours();
+        let (answers, _) = self.ask(&QUESTIONS[..asked]).ok()?;
+        let trip = (began, ours());
         let told = Told::of(&answers);
-        let server = told.server(trip, ours());
+        let server = told.server(trip);
         health.warnings.extend(warnings(&server, ""));
         health.server = Some(Box::new(server)).filter(|server| **server != Default::default());
         health.replication = told.replication();
