@@ -19,8 +19,9 @@ use crate::backend::{
 };
 use crate::error::{Error, ErrorKind};
 
-/// How many tags a right to fill is asked for with: each key's right remembers all of them.
-const TAGS_AT_ONCE: usize = 128;
+/// How many tags rights to fill are asked for with: the right to each key remembers all of them, and
+/// each further request is a round trip.
+const TAGS_AT_ONCE: usize = 32;
 
 /// What became of a key.
 #[derive(Debug)]
@@ -336,9 +337,7 @@ fn fail(work: &[Work<'_>], error: &Error, became: &mut [Option<Became>]) {
 /// process an invalidation of one tag takes away all rights that were given with it: there only keys
 /// with the same tags go together, which costs nothing.
 fn groups<'k>(mut work: Vec<Work<'k>>, exact: bool) -> (Vec<Work<'k>>, Vec<Group<'k>>) {
-    if exact {
-        work.sort_by(|a, b| a.tags.iter().cmp(b.tags.iter()));
-    }
+    work.sort_by(|a, b| a.tags.iter().cmp(b.tags.iter()));
     let mut groups = Vec::new();
     let mut left = &work[..];
     while let Some(first) = left.first() {
@@ -347,6 +346,7 @@ fn groups<'k>(mut work: Vec<Work<'k>>, exact: bool) -> (Vec<Work<'k>>, Vec<Group
         for next in left {
             let new = next.tags.iter().filter(|tag| !names.contains(tag)).count();
             let fits = match exact {
+                _ if first.tags.is_empty() => next.tags.is_empty(),
                 true => next.tags == first.tags,
                 false => new == 0 || names.len() + new <= TAGS_AT_ONCE,
             };
