@@ -40,6 +40,8 @@
 //! | [Health checks](health_checks) | what to ask for the probes of an orchestrator, and what each warning means |
 //! | [Monitoring](monitoring) | what a cache counts and times, and how Prometheus and others get it |
 //! | [Migration](migration) | how entries come from one cache to another, into a file and back |
+//! | `command_line` (with the feature `cli`) | the program `yokedcache` |
+//! | `troubleshooting` (with the feature `cli`) | what each error says, what is behind it, and what to do |
 //!
 //! # Features
 //!
@@ -53,6 +55,7 @@
 //! | `tls` | TLS for both, by rustls |
 //! | `metrics` | `Stats::publish`, for the exporters of the crate `metrics` |
 //! | `config` | configuration files in YAML, TOML and JSON |
+//! | `cli` | the program `yokedcache` |
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
