@@ -144,6 +144,12 @@ pub mod command_line {}
 pub mod troubleshooting {}
 
 /// Keeps the tour in the README true.
-#[cfg(all(doctest, feature = "fuzzy", feature = "redis", feature = "memcached"))]
+#[cfg(all(
+    doctest,
+    feature = "config",
+    feature = "fuzzy",
+    feature = "memcached",
+    feature = "redis"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;
