@@ -82,6 +82,13 @@ impl TlsSettings {
         self.trust == Trust::Full
     }
 
+    /// What rustls is told: for the program of this crate, and not for others.
+    #[cfg(feature = "cli")]
+    #[doc(hidden)]
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>> {
+        self.build().map(|tls| tls.0)
+    }
+
     /// Reads the files.
     pub(crate) fn build(&self) -> Result<Tls> {
         let provider = Arc::new(ring::default_provider());
