@@ -118,6 +118,13 @@ impl Histogram {
         Some(Duration::from_nanos(time))
     }
 
+    /// The buckets that are not empty, from the shortest times on: the longest time that belongs in
+    /// each, and how many are in it.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let all = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        all.map(|(at, count)| (Duration::from_nanos(bounds(at).1), *count))
+    }
+
     /// How many are at most as long as each of these times, which ascend. One that shares a bucket
     /// with longer ones may count as longer.
     pub(super) fn cumulative<'t>(&self, times: &'t [Duration]) -> impl Iterator<Item = u64> + 't

@@ -1,8 +1,8 @@
 //! Throughput and latency of a cache, under a namespace of its own.
 
-mod histogram;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::process;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::{Value, json};
 use yokedcache::Cache;
+use yokedcache::monitoring::Histogram;
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::open::Target;
@@ -17,7 +18,6 @@ use crate::output::{Cell, Out};
 use crate::ping::ms;
 use crate::stop::Stop;
 use crate::words::{self, count, measured};
-use histogram::Histogram;
 use worker::{Load, Tally};
 
 #[derive(Args)]
@@ -41,6 +41,8 @@ pub struct Bench {
 
 /// Entries outlive the measurement by this, should nobody be left to remove them.
 const GRACE: Duration = Duration::from_secs(120);
+/// What is told of each kind of call.
+const PERCENTS: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 /// Keys stored or removed at once.
 const PAGE: usize = 500;
 
@@ -108,7 +110,8 @@ fn clean_up(cache: &Cache, keys: &[String]) -> Outcome<()> {
 
 fn report(bench: &Bench, tally: &Tally, took: Duration, out: Out) -> Outcome {
     let kinds = [("get", &tally.reads), ("set", &tally.writes)];
-    let all = tally.reads.and(&tally.writes);
+    let mut all = tally.reads.clone();
+    all.merge(&tally.writes);
     let per_second = |histogram: &Histogram| histogram.count() as f64 / took.as_secs_f64();
     out.document(&json!({
         "threads": bench.threads, "keys": bench.keys, "value_bytes": bench.value_size,
@@ -123,14 +126,15 @@ fn report(bench: &Bench, tally: &Tally, took: Duration, out: Out) -> Outcome {
         }
         let mut row = vec![Cell::from(name), Cell::right(count(histogram.count()))];
         row.push(Cell::right(count(per_second(histogram).round() as u64)));
-        let shown = [50.0, 90.0, 99.0, 99.9, 100.0].map(|p| measured(histogram.percentile(p)));
-        row.extend(shown.map(Cell::right));
+        let times = PERCENTS.map(|percent| histogram.percentile(percent)).into_iter();
+        let times = times.chain([histogram.max()]).flatten();
+        row.extend(times.map(|time| Cell::right(measured(time))));
         rows.push(row);
     }
     out.table(&["CALL", "COUNT", "PER SECOND", "P50", "P90", "P99", "P99.9", "MAX"], rows)?;
     if !out.quiet {
         out.say("")?;
-        out.table(&["UP TO", "CALLS", ""], all.bars().into_iter().map(bar).collect())?;
+        out.table(&["UP TO", "CALLS", ""], bars(&all))?;
     }
     if tally.errors > 0 {
         out.aside(format!("{} calls failed: {}", count(tally.errors), tally.first_error))?;
@@ -139,20 +143,30 @@ fn report(bench: &Bench, tally: &Tally, took: Duration, out: Out) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn bar((limit, calls, share): (Duration, u64, f64)) -> Vec<Cell> {
-    let bar = "#".repeat((share * 40.0).round() as usize);
-    vec![Cell::right(measured(limit)), Cell::right(count(calls)), bar.into()]
+/// How many calls took up to each power of two of microseconds, and more than the one before.
+fn bars(histogram: &Histogram) -> Vec<Vec<Cell>> {
+    let mut bars: BTreeMap<u64, u64> = BTreeMap::new();
+    for (longest, calls) in histogram.buckets() {
+        let micros = longest.as_nanos().div_ceil(1000) as u64;
+        *bars.entry(micros.next_power_of_two()).or_default() += calls;
+    }
+    let bar = |(micros, calls): (u64, u64)| {
+        let bar = "#".repeat((calls as f64 / histogram.count() as f64 * 40.0).round() as usize);
+        let limit = measured(Duration::from_micros(micros));
+        vec![Cell::right(limit), Cell::right(count(calls)), bar.into()]
+    };
+    bars.into_iter().map(bar).collect()
 }
 
 fn described(histogram: &Histogram, took: Duration) -> Value {
     if histogram.count() == 0 {
         return json!({"count": 0});
     }
-    let at = |percent| ms(histogram.percentile(percent));
+    let at = |percent| histogram.percentile(percent).map(ms);
     json!({
         "count": histogram.count(),
         "per_second": (histogram.count() as f64 / took.as_secs_f64()).round(),
         "p50_ms": at(50.0), "p90_ms": at(90.0), "p99_ms": at(99.0), "p999_ms": at(99.9),
-        "max_ms": at(100.0),
+        "max_ms": histogram.max().map(ms),
     })
 }

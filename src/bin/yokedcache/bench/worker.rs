@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use yokedcache::Cache;
+use yokedcache::monitoring::Histogram;
 
-use super::histogram::Histogram;
 use crate::stop::Stop;
 
 /// What all threads do.
@@ -28,8 +28,8 @@ pub struct Tally {
 
 impl Tally {
     pub fn add(&mut self, other: &Self) {
-        self.reads = self.reads.and(&other.reads);
-        self.writes = self.writes.and(&other.writes);
+        self.reads.merge(&other.reads);
+        self.writes.merge(&other.writes);
         self.errors += other.errors;
         if self.first_error.is_empty() {
             self.first_error.clone_from(&other.first_error);
@@ -51,8 +51,8 @@ impl Load<'_> {
             };
             let ended = Instant::now();
             match done {
-                Ok(()) if is_read => tally.reads.record(ended - started),
-                Ok(()) => tally.writes.record(ended - started),
+                Ok(()) if is_read => tally.reads.record(ended - started, 1),
+                Ok(()) => tally.writes.record(ended - started, 1),
                 Err(error) => {
                     tally.errors += 1;
                     if tally.first_error.is_empty() {
