@@ -6,15 +6,19 @@ const ALIKE: f64 = 0.72;
 /// Shorter words are a part of too much.
 const SHORTEST_PART: usize = 4;
 
-/// That of the names which is most like this one or has it as a part, unless none is and has.
+/// That of the names which has this one as a part or is most like it, unless none is.
 pub(crate) fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let name = name.to_ascii_lowercase().replace('-', "_");
     let names: Vec<&str> = names.into_iter().collect();
+    shortest_with(&name, &names).or_else(|| most_alike(&name, &names))
+}
+
+fn most_alike<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     let alike =
-        |known: &&str| strsim::normalized_damerau_levenshtein(&name, &known.to_ascii_lowercase());
+        |known: &str| strsim::normalized_damerau_levenshtein(name, &known.to_ascii_lowercase());
     let scored = names.iter().map(|known| (alike(known), *known));
-    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0)).filter(|best| best.0 >= ALIKE);
-    best.map(|(_, known)| known).or_else(|| shortest_with(&name, &names))
+    let best = scored.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    (best.0 >= ALIKE).then_some(best.1)
 }
 
 /// The shortest name that begins or ends with these words.
