@@ -90,30 +90,37 @@ pub(super) fn backend(fields: &mut Map, place: &Place) -> Result<(Kind, Map, Pla
         };
         return Err(Fault::new(what).at(place));
     };
+    let (mut section, at) = own(kind, at, sections)?;
+    if let Some((other, url)) = url {
+        add_url(kind, &mut section, other, url)?;
+    }
+    Ok((kind, section, at))
+}
+
+/// The section of this kind of backend, or none at this place. There is no other.
+fn own(kind: Kind, at: Place, sections: Vec<(Kind, Field)>) -> Result<(Map, Place), Fault> {
     let mut found = (Map::default(), at);
-    for (other, section) in sections {
+    for (other, Field { place, value, .. }) in sections {
+        let here = |fault: Fault| fault.under(other.name(), &place);
         if other != kind {
             let what = format!("settings of {}, and the backend is {}", other.name(), kind.name());
-            return Err(Fault::new(what).under(other.name(), &section.place));
+            return Err(here(Fault::new(what)));
         }
-        let fields = section.value.into_map();
-        found = (fields.map_err(|fault| fault.under(kind.name(), &section.place))?, section.place);
+        found = (value.into_map().map_err(here)?, place);
     }
-    if let Some((other, url)) = url {
-        let here = |what: String| Err(Fault::new(what).under("url", &url.place));
-        if other != kind {
-            return here(format!(
-                "an address of {}, and the backend is {}",
-                other.name(),
-                kind.name()
-            ));
-        }
-        if found.0.get("url").is_some() {
-            return here(format!("stands here and in {}, too", kind.name()));
-        }
-        found.0.add(url)?;
-    }
-    Ok((kind, found.0, found.1))
+    Ok(found)
+}
+
+/// Puts an address that stands beside a section into it.
+fn add_url(kind: Kind, section: &mut Map, other: Kind, url: Field) -> Result<(), Fault> {
+    let what = if other != kind {
+        format!("an address of {}, and the backend is {}", other.name(), kind.name())
+    } else if section.get("url").is_some() {
+        format!("stands here and in {}, too", kind.name())
+    } else {
+        return section.add(url);
+    };
+    Err(Fault::new(what).under("url", &url.place))
 }
 
 /// The kind of backend that an address is of.

@@ -215,7 +215,7 @@ impl Address {
     /// The address with its password hidden: all between the first colon behind the scheme and the last
     /// @, wherever a password with characters that should have been encoded made it end.
     fn hidden(&self) -> String {
-        let Some((before, after)) = self.0.rsplit_once('@') else { return self.0.clone() };
+        let Some((before, after)) = self.0.rsplit_once('@') else { return self.without_login() };
         let (scheme, login) = match before.split_once("://") {
             Some((scheme, login)) => (format!("{scheme}://"), login),
             None => (String::new(), before),
@@ -223,6 +223,23 @@ impl Address {
         match login.split_once(':') {
             Some((user, _)) => format!("{scheme}{user}:{HIDDEN}@{after}"),
             None => format!("{scheme}{HIDDEN}@{after}"),
+        }
+    }
+
+    /// The address if its ports are numbers: else there may be a password without a host.
+    fn without_login(&self) -> String {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let hosts = rest.split(['/', '?']).next().unwrap_or_default();
+        let is_host = |host: &str| {
+            let host = host.rsplit_once(']').map_or(host, |(_, port)| port);
+            let port = host.split_once(':').map_or("", |(_, port)| port);
+            port.split(';')
+                .next()
+                .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        match hosts.split(',').all(is_host) {
+            true => self.0.clone(),
+            false => format!("{scheme}://{HIDDEN}"),
         }
     }
 }
@@ -239,6 +256,11 @@ mod tests {
             ("redis://:secret@h", "redis://:***@h"),
             ("redis://u:se@c/r?e#t@h:1", "redis://u:***@h:1"),
             ("redis://secret@h", "redis://***@h"),
+            ("redis://:secret", "redis://***"),
+            ("redis://u:secret/1", "redis://***"),
+            ("redis://[::1]:7/1", "redis://[::1]:7/1"),
+            ("memcached://a:1;weight=3,b", "memcached://a:1;weight=3,b"),
+            ("host:1", "host:1"),
             ("u:secret@h", "u:***@h"),
         ] {
             let address = Address(address.into());

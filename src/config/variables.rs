@@ -172,6 +172,7 @@ impl Variables {
 
 fn has_inner(section: &Map, kind: Kind) -> bool {
     section.iter().any(|field| match &field.value.value {
+        Value::Map(_) if kind == Kind::Memory && field.name == "near" => true,
         Value::Map(map) => map.get(kind.name()).is_some() || has_inner(map, kind),
         _ => false,
     })

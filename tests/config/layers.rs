@@ -128,6 +128,13 @@ fn variables_do_not_reach_into_a_backend_around_others() {
     let what = "YOKEDCACHE_REDIS_URL: the redis of the file is within its backend tiered: write ${...} \
                 where the setting stands in it";
     assert_eq!(refused("tiers", &[("YOKEDCACHE_REDIS_URL", "redis://h")]), what);
+    let near = FILE.replace("tiered:\n", "tiered:\n      near: {max_size: 5}\n");
+    let error =
+        Written::new("cache.yaml", near).error("tiers", &[("YOKEDCACHE_MEMORY_MAX_SIZE", "6")]);
+    assert!(
+        error.starts_with("YOKEDCACHE_MEMORY_MAX_SIZE: the memory of the file is within"),
+        "{error}"
+    );
     let said = [("YOKEDCACHE_TIERED_BOUND", "2s"), ("YOKEDCACHE_MEMCACHED_URL", "memcached://h")];
     assert_eq!(printed(&load("tiers", &said), "/tiered/bound"), "2s");
 }
