@@ -91,12 +91,39 @@ struct Calls {
     covered: AtomicU64,
 }
 
+impl Calls {
+    /// What the call stands for is settled before it is made: while one takes long, calls within it
+    /// and threads that share the stripe come first, and it is the long ones that are looked for.
+    #[cold]
+    fn timer(&self, operation: Operation, made: u64) -> Timer {
+        let covered = self.covered.fetch_max(made, Ordering::Relaxed);
+        Timer { operation, made, calls: made.saturating_sub(covered), started: Instant::now() }
+    }
+}
+
 /// A call that is being timed.
 #[derive(Debug)]
 pub(crate) struct Timer {
     operation: Operation,
-    before: u64,
+    /// How many have been made, this one included.
+    made: u64,
+    /// For how many of them its time stands.
+    calls: u64,
     started: Instant,
+}
+
+/// A call that the caller times by itself, however it ends.
+#[derive(Debug)]
+pub(crate) struct Timed<'c> {
+    counters: &'c Counters,
+    operation: Operation,
+    started: Instant,
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        self.counters.timed(self.operation, self.started.elapsed());
+    }
 }
 
 /// The part of the counters that a thread adds to.
@@ -121,7 +148,7 @@ impl Here<'_> {
         if before < calls.next.load(Ordering::Relaxed) {
             return None;
         }
-        Some(Timer { operation, before, started: Instant::now() })
+        Some(calls.timer(operation, before + 1))
     }
 
     #[inline]
@@ -155,15 +182,16 @@ impl Counters {
     }
 
     #[cold]
-    fn took(&self, stripe: &Stripe, Timer { operation, before, started }: Timer) {
+    fn took(&self, stripe: &Stripe, Timer { operation, made, calls, started }: Timer) {
         let time = started.elapsed();
-        let calls = &stripe.calls[operation as usize];
-        let made = before + 1;
         let next = made + if time < SLOW { gap(made) } else { 0 };
-        calls.next.store(next, Ordering::Relaxed);
-        // Calls within a call, and threads that share a stripe, may have come first.
-        let covered = calls.covered.fetch_max(made, Ordering::Relaxed);
-        self.record(operation, time, made.saturating_sub(covered));
+        stripe.calls[operation as usize].next.store(next, Ordering::Relaxed);
+        self.record(operation, time, calls);
+    }
+
+    /// Counts a call and times it until what is returned is dropped: also one that panics.
+    pub(crate) fn time(&self, operation: Operation) -> Timed<'_> {
+        Timed { counters: self, operation, started: Instant::now() }
     }
 
     /// Counts a call that was timed by the caller.
@@ -263,6 +291,19 @@ mod tests {
         let timing = counters.timing(Operation::Get);
         assert_eq!((timing.calls, timing.latency.count()), (20, 20));
         assert!(timing.latency.sum() >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_long_call_is_timed_though_others_end_before_it() {
+        let counters = Counters::new();
+        let here = counters.here();
+        let long = here.start(Operation::Get);
+        run(&counters, 1_000, Duration::ZERO);
+        thread::sleep(Duration::from_millis(5));
+        here.stop(long);
+        let timing = counters.timing(Operation::Get);
+        assert!(timing.latency.max() >= Some(Duration::from_millis(5)), "{timing:?}");
+        assert!(timing.latency.count() <= timing.calls);
     }
 
     #[test]

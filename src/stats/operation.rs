@@ -120,8 +120,8 @@ impl Operation {
 pub struct Timing {
     /// How many were made. Exact.
     pub calls: u64,
-    /// How long they took: of calls that take microseconds or more, all; of quicker ones one in 64 on
-    /// average, which stands for those since the one before.
+    /// How long they took: after a call that took microseconds or more that of the next one; after a
+    /// quicker one that of one in 64 on average, which stands for those since the one before.
     ///
     /// Its count lags behind [`calls`](Self::calls) by less than a hundred for each thread.
     pub latency: Histogram,

@@ -91,6 +91,16 @@ pub(super) const TABLE: &[Row] = &[
          operations.load.calls+1",
     ),
     (
+        "a load that panics",
+        |cache| {
+            let load = || -> String { std::panic::resume_unwind(Box::new("no")) };
+            let call = || cache.get_or_compute("l", load);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
+        },
+        "load_errors+1 loads+1 misses.absent+1 operations.get.calls+1 operations.lease.calls+2 \
+         operations.load.calls+1",
+    ),
+    (
         "a load that is not needed",
         |cache| _ = cache.get_or_load("k", || Ok::<_, ()>("v".to_owned())),
         "bytes_read+5 hits+1 operations.get.calls+1",

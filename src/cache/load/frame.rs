@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -158,9 +157,9 @@ where
 {
     fn run(&mut self, load: &mut Load<'_>) -> Result<Fill> {
         let Some(loader) = self.loader.take() else { return Ok(Fill::Failed) };
-        let (core, started) = (load.task.core, Instant::now());
+        let timed = load.task.core.counters.time(Operation::Load);
         let loaded = loader(load);
-        core.counters.timed(Operation::Load, started.elapsed());
+        drop(timed);
         match loaded {
             Ok(loaded) => {
                 let taken = self.seat.take_loaded(load.task, &mut load.claim, loaded);

@@ -153,8 +153,9 @@ where
         if !missing.is_empty() {
             view.core.counters.add(Count::Load);
             let started = Instant::now();
+            let timed = view.core.counters.time(Operation::Load);
             let loaded = loader(&missing);
-            view.core.counters.timed(Operation::Load, started.elapsed());
+            drop(timed);
             match loaded {
                 Ok(loaded) => {
                     view.core.loader_answers();
