@@ -104,7 +104,9 @@ impl Histogram {
 
     /// The time that `percent` of them (0 to 100) do not exceed, within 3.2 %; `None` if there is none.
     pub fn percentile(&self, percent: f64) -> Option<Duration> {
-        let rank = (percent.clamp(0.0, 100.0) / 100.0 * self.count as f64).ceil() as u64;
+        let rank = percent.clamp(0.0, 100.0) * self.count as f64 / 100.0;
+        // A product that lies above the whole number it stands for is not the next one.
+        let rank = (rank * (1.0 - 4.0 * f64::EPSILON)).ceil() as u64;
         let rank = rank.clamp(1, self.count.max(1));
         let mut seen = 0;
         let at = self.buckets.iter().position(|count| {
@@ -222,7 +224,7 @@ mod tests {
     }
 
     fn exact(sorted: &[u64], percent: f64) -> u64 {
-        let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+        let rank = (percent * sorted.len() as f64 / 100.0 * (1.0 - 1e-15)).ceil() as usize;
         sorted[rank.clamp(1, sorted.len()) - 1]
     }
 
@@ -291,6 +293,20 @@ mod tests {
     fn what_is_longer_than_the_last_bucket_is_as_long_as_the_longest() {
         let day = Duration::from_secs(86_400);
         assert_eq!(of(&[1, nanos(day)]).percentile(100.0), Some(day));
+    }
+
+    #[test]
+    fn a_percentile_that_is_a_whole_number_of_times_is_the_last_of_them() {
+        for count in 1..=1_000_u64 {
+            for tenths in 1..=1_000_u64 {
+                let below = (count * tenths).div_ceil(1_000);
+                let mut histogram = Histogram::default();
+                histogram.record(Duration::from_nanos(1), below);
+                histogram.record(Duration::from_secs(1), count - below);
+                let found = histogram.percentile(tenths as f64 / 10.0);
+                assert_eq!(found, Some(Duration::from_nanos(1)), "p{tenths}/10 of {count}");
+            }
+        }
     }
 
     #[test]
