@@ -422,7 +422,7 @@ impl Cache {
     /// server of Memcached, and no I/O on Redis.
     pub fn stats(&self) -> Stats {
         let core = &self.0.core;
-        core.counters.snapshot(core.backend.stats(self.0.policy.call()))
+        core.counters.snapshot(core.backend.stats(self.0.policy.call().armed()))
     }
 
     /// The backend underneath.

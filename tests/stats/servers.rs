@@ -45,3 +45,29 @@ fn each_call_over_memcached_moves_its_counters_and_no_other() {
     let told = text.matches("yokedcache_backend_entries{").count();
     assert_eq!(told, 1, "of the server, and not of the sum over all servers again: {text}");
 }
+
+#[cfg(feature = "memcached")]
+#[test]
+fn servers_that_hang_are_waited_for_within_one_limit_for_all() {
+    use std::time::{Duration, Instant};
+
+    use super::support::MemcachedServer;
+    use yokedcache::{Cache, Memcached, Memory, Route};
+
+    let servers = [(); 4].map(|()| MemcachedServer::start(&[]));
+    let mut route = Route::builder(Memory::builder().build().unwrap());
+    for (server, name) in servers.iter().zip(["a", "b", "c", "d"]) {
+        route = route.route(name, Memcached::open(server.url()).unwrap());
+    }
+    let cache = Cache::builder(route.build().unwrap()).key_prefix("stats").build().unwrap();
+    assert!(cache.stats().backend.children.iter().all(|(_, part)| part.entries.is_some()));
+    servers.iter().for_each(MemcachedServer::stop);
+    let limit = Duration::from_millis(500);
+    let started = Instant::now();
+    let stats = cache.with_timeout(limit).stats();
+    let took = started.elapsed();
+    servers.iter().for_each(MemcachedServer::cont);
+    assert!(took < 3 * limit, "{took:?}");
+    let known = stats.backend.children.iter().filter(|(_, part)| part.entries.is_some());
+    assert_eq!(known.count(), 1, "what does no I/O is told all the same");
+}
