@@ -50,6 +50,23 @@ fn each_master_of_a_cluster_is_tried_and_one_that_hangs_is_told() {
 }
 
 #[test]
+fn a_slot_that_is_on_its_way_to_another_master_is_no_outage() {
+    let cluster = RedisCluster::start_with(&HEALTHY);
+    let redis = Redis::builder(&cluster.url()).timeout(PATIENCE).build().unwrap();
+    // All names of this prefix lie in one slot.
+    let cache = Cache::builder(redis).key_prefix("{h}").build().unwrap();
+    let slot = cluster.slot_of("{h}");
+    let owner = cluster.nodes()[cluster.owner(slot)].addr();
+    assert!(part(&cache.detailed_health_check(), &owner).probe.is_some());
+    let to = cluster.masters().into_iter().find(|master| *master != cluster.owner(slot));
+    cluster.migrate_begin(slot, to.unwrap());
+    let health = cache.detailed_health_check();
+    assert_eq!((health.status(), codes(&health)), (HealthStatus::Up, vec![]), "{health:#?}");
+    assert!(part(&health, &owner).latency.is_some());
+    cache.health_check().unwrap();
+}
+
+#[test]
 fn a_cluster_without_some_of_its_slots_says_so() {
     let settings =
         [("cluster-require-full-coverage", "no"), ("cluster-replica-no-failover", "yes")];

@@ -86,8 +86,7 @@ impl<'v> Visit<'v> {
         let key = name.as_bytes();
         trial.latencies.set = self.written(&[b"SET", key, b"1", b"PX", KEPT], trial)?;
         let took = match self.ask_one(&[b"GET", key])? {
-            // The slot is another server's by now.
-            (Value::ServerError(error), took) if error.code() == "MOVED" => return Ok(took),
+            (Value::ServerError(error), took) if is_elsewhere(&error) => return Ok(took),
             (Value::ServerError(error), _) => return Err(self.refused(&error)),
             (_, took) => took,
         };
@@ -133,8 +132,7 @@ impl<'v> Visit<'v> {
 
     fn unwritten(&self, error: &ServerError) -> Option<HealthWarning> {
         match error.code() {
-            // The slot is another server's by now.
-            "MOVED" | "ASK" | "TRYAGAIN" => None,
+            _ if is_elsewhere(error) => None,
             "READONLY" => Some(HealthWarning::trouble(
                 "read-only",
                 "the server is a replica and takes no writes: nothing is stored or invalidated. Give the \
@@ -158,6 +156,11 @@ impl<'v> Visit<'v> {
         health.warnings.extend(health.replication.as_ref().and_then(unlinked));
         told.cluster()
     }
+}
+
+/// Whether the slot is another server's by now, or on its way to one.
+fn is_elsewhere(error: &ServerError) -> bool {
+    matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN")
 }
 
 /// Says something on a connection of our own, and reads the answers.
