@@ -88,7 +88,7 @@ pub(crate) fn is_home(stored: &str) -> bool {
 /// Whether it is a sign of life; other programs' keys that look like one are not ours to hide.
 fn is_beat(stored: &str) -> bool {
     let sign = stored.strip_suffix(BEAT).and_then(|stored| stored.rsplit_once('~'));
-    sign.is_some_and(|(_, sign)| sign.len() > 36 && sign.split('.').count() == 3)
+    sign.is_some_and(|(_, sign)| sign.len() >= 36 && sign.split('.').count() == 3)
 }
 
 fn is_marked(name: &str) -> bool {
@@ -112,6 +112,15 @@ mod tests {
             let stored = key(&a);
             prop_assert_eq!(original(&stored), Some(a.as_str()));
         }
+    }
+
+    #[test]
+    fn signs_of_life_are_no_keys_where_others_names_are_kept_as_they_are() {
+        let names = Names { plain: true, guarded: false };
+        for (number, salt) in [(0, 0), (9, 12), (u64::MAX, u32::MAX)] {
+            assert_eq!(names.key_of(&beat("shop:", 7, number, salt)), None);
+        }
+        assert_eq!(names.key_of("shop:~a.b.c#b"), Some("shop:~a.b.c#b"));
     }
 
     #[test]
