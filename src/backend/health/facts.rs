@@ -99,7 +99,9 @@ pub struct PoolHealth {
 impl PoolHealth {
     /// Whether a caller would have to wait now.
     pub fn is_exhausted(&self) -> bool {
-        self.in_use >= self.size || self.waiting > 0
+        // Who waits while there may be more is given a place in a moment.
+        let is_full = self.in_use.saturating_add(self.idle) >= self.size;
+        self.in_use >= self.size || self.waiting > 0 && is_full
     }
 }
 
@@ -240,4 +242,20 @@ pub struct DualWriteHealth {
     pub mode: DualMode,
     /// How the sides differed where they were compared.
     pub divergence: Divergence,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_grows_for_who_waits_is_not_exhausted() {
+        let pool = |in_use, idle, waiting| PoolHealth { size: 4, in_use, idle, waiting };
+        for pool in [pool(0, 0, 1), pool(3, 0, 1), pool(2, 2, 0)] {
+            assert!(!pool.is_exhausted(), "{pool:?}");
+        }
+        for pool in [pool(4, 0, 0), pool(4, 0, 2), pool(3, 1, 2)] {
+            assert!(pool.is_exhausted(), "{pool:?}");
+        }
+    }
 }
