@@ -77,9 +77,9 @@ impl Memcached {
             let [facts] = facts.unwrap_or_default();
             (child.entries, child.bytes) = (facts.number("curr_items"), facts.number("bytes"));
             child.evicted = facts.number("evictions").unwrap_or_default();
-            sums.0 = sums.0.zip(child.entries).map(|(a, b): (u64, u64)| a + b);
-            sums.1 = sums.1.zip(child.bytes).map(|(a, b): (u64, u64)| a + b);
-            stats.evicted += child.evicted;
+            sums.0 = sums.0.zip(child.entries).map(|(a, b)| u64::saturating_add(a, b));
+            sums.1 = sums.1.zip(child.bytes).map(|(a, b)| u64::saturating_add(a, b));
+            stats.evicted = stats.evicted.saturating_add(child.evicted);
             stats.push(&server.endpoint().to_string(), child);
         }
         (stats.entries, stats.bytes) = sums;

@@ -82,7 +82,7 @@ fn ask<const N: usize>(
 /// Statistics and settings as facts. `trip`: when they were asked for and when they had come, by our
 /// clock.
 pub(super) fn server([stats, settings]: &[Facts; 2], trip: (u64, u64)) -> ServerHealth {
-    let time = stats.number("time").map(|seconds| seconds * 1_000_000);
+    let time = stats.number("time").and_then(|seconds| seconds.checked_mul(1_000_000));
     ServerHealth {
         version: stats.owned("version"),
         uptime: stats.seconds("uptime"),

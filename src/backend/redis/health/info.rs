@@ -124,7 +124,7 @@ pub(super) fn unlinked(replication: &ReplicationHealth) -> Option<HealthWarning>
 fn micros(value: Option<&Value>) -> Option<u64> {
     let Some(Value::Array(parts)) = value else { return None };
     let part = |at| u64::try_from(number(parts.get(at))?).ok();
-    Some(part(0)? * 1_000_000 + part(1)?)
+    part(0)?.checked_mul(1_000_000)?.checked_add(part(1)?)
 }
 
 /// The value in the pair that CONFIG GET answers.
@@ -150,6 +150,16 @@ mod tests {
         let replication = told(info).replication().unwrap();
         assert_eq!((replication.role, replication.replicas), ("master", Some(2)));
         assert_eq!(replication.lag_bytes, Some(30));
+    }
+
+    #[test]
+    fn a_time_that_can_be_none_is_not_known() {
+        let time = |seconds: &str| {
+            let part = |text: &str| Value::BulkString(text.into());
+            micros(Some(&Value::Array(vec![part(seconds), part("7")])))
+        };
+        assert_eq!(time("3"), Some(3_000_007));
+        assert_eq!(time(&i64::MAX.to_string()), None);
     }
 
     #[test]
