@@ -297,7 +297,7 @@ fn a_loader_is_timed_by_itself() {
 fn the_time_of_a_scan_is_not_that_of_its_pages() {
     let cache = Cache::memory(10);
     cache.set("k", &1).unwrap();
-    let nap = Duration::from_millis(50);
+    let nap = Duration::from_millis(400);
     let nap_a_page = |_: &[&str]| {
         thread::sleep(nap);
         std::ops::ControlFlow::Continue(())
