@@ -46,7 +46,7 @@ fn serve(stream: TcpStream, seconds: i64) {
         let answer = match words[0].as_str() {
             "SET" => "+OK\r\n".to_owned(),
             "GET" => "$-1\r\n".to_owned(),
-            "DEL" => ":1\r\n".to_owned(),
+            "UNLINK" => ":1\r\n".to_owned(),
             "TIME" => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
                 let told = (now.as_secs() as i64 + seconds).to_string();

@@ -69,7 +69,7 @@ fn a_check_leaves_nothing_and_takes_the_trips_it_claims() {
     calls.retain(|name, _| !name.starts_with("config|resetstat"));
     let counts: Vec<_> = calls.iter().map(|(name, calls)| (name.as_str(), *calls)).collect();
     let expected =
-        [("config|get", 2), ("del", 1), ("get", 1), ("info", 1), ("set", 1), ("time", 1)];
+        [("config|get", 2), ("get", 1), ("info", 1), ("set", 1), ("time", 1), ("unlink", 1)];
     assert_eq!(counts, expected);
     assert_eq!(server.command(&["DBSIZE"]).int(), 1);
     assert_eq!(cache.keys("*").unwrap(), ["mine"]);
@@ -82,7 +82,7 @@ fn a_check_leaves_nothing_and_takes_the_trips_it_claims() {
 
 #[test]
 fn a_probe_whose_delete_is_lost_goes_by_itself() {
-    let server = RedisServer::acl("app", "secret", "~h:* &* +@all -del");
+    let server = RedisServer::acl("app", "secret", "~h:* &* +@all -unlink");
     let cache = cache(server.url());
     let health = cache.detailed_health_check();
     assert!(server_of(&health).probe.unwrap().delete.is_none());

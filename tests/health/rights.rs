@@ -8,9 +8,13 @@ use crate::{codes, warning};
 
 #[test]
 fn who_may_ask_nothing_of_the_server_has_facts_missing_and_no_error() {
-    let server =
-        RedisServer::acl("app", "secret", "~h:* resetchannels -@all +get +getrange +set +del");
+    let server = RedisServer::acl(
+        "app",
+        "secret",
+        "~h:* resetchannels -@all +get +getrange +set +unlink +eval +evalsha",
+    );
     let cache = cache(server.url());
+    assert!(cache.set("k", &1).unwrap() && cache.delete("k").unwrap(), "all that takes");
     let health = cache.detailed_health_check();
     assert_eq!((health.status(), codes(&health)), (HealthStatus::Up, vec![]));
     let there = server_of(&health);

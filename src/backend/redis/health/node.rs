@@ -92,7 +92,7 @@ impl<'v> Visit<'v> {
         };
         trial.latencies.get = Some(took);
         if trial.latencies.set.is_some() {
-            trial.latencies.delete = self.written(&[b"DEL", key], trial)?;
+            trial.latencies.delete = self.written(&[b"UNLINK", key], trial)?;
         }
         Ok(took)
     }
