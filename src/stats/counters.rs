@@ -69,7 +69,8 @@ fn gap(calls: u64) -> u64 {
 /// that take long, and not worth that.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    stripes: [Stripe; STRIPES],
+    /// 16 kilobytes, which are not to go over the stack of who builds a cache.
+    stripes: Box<[Stripe]>,
     times: [OnceLock<Box<Recorder>>; OPERATIONS],
     since: Instant,
 }
@@ -161,7 +162,8 @@ impl Here<'_> {
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Self { stripes: Default::default(), times: Default::default(), since: Instant::now() }
+        let stripes = (0..STRIPES).map(|_| Stripe::default()).collect();
+        Self { stripes, times: Default::default(), since: Instant::now() }
     }
 
     #[inline]
@@ -178,7 +180,7 @@ impl Counters {
     #[inline]
     pub(crate) fn here(&self) -> Here<'_> {
         let at = stripe::mine();
-        Here { counters: self, stripe: &self.stripes[at % STRIPES], at }
+        Here { counters: self, stripe: &self.stripes[at], at }
     }
 
     #[cold]
@@ -272,6 +274,11 @@ mod tests {
             }
             here.stop(timer);
         }
+    }
+
+    #[test]
+    fn counters_take_little_of_the_stack_of_who_builds_a_cache() {
+        assert!(size_of::<Counters>() <= 512, "{}", size_of::<Counters>());
     }
 
     #[test]
