@@ -2,6 +2,7 @@
 
 use crate::backend::Tags;
 use crate::key::MAX_KEY;
+use crate::tag::MAX_TAGS;
 
 /// From one prefix to another.
 #[derive(Clone, Debug)]
@@ -33,9 +34,12 @@ impl Renaming {
 
     /// The same tags; `None` if one of them has no such name.
     pub(super) fn tags(&self, tags: &Tags) -> Option<Tags> {
-        if tags.is_empty() || self.from == self.to {
-            let inside = tags.iter().all(|tag| tag.starts_with(&*self.from));
-            return inside.then(|| tags.clone());
+        if tags.len() > MAX_TAGS {
+            return None;
+        }
+        if self.from == self.to {
+            let named = tags.iter().all(|tag| self.name(tag).is_some());
+            return named.then(|| tags.clone());
         }
         let renamed: Option<Vec<String>> = tags.iter().map(|tag| self.name(tag)).collect();
         renamed.map(Tags::new)

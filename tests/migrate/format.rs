@@ -1,6 +1,7 @@
 //! The format of an export, byte by byte.
 
 use std::collections::BTreeSet;
+use std::hash::Hasher;
 use std::time::Duration;
 
 use super::fixture::{HOUR, memory, over};
@@ -136,4 +137,42 @@ fn the_time_a_file_lies_counts_unless_told_otherwise() {
     let copy = over(memory(), "copy");
     assert_eq!(copy.import(&file[..]).keep_ttl().run().unwrap().copied, 5);
     assert!(copy.exists("short").unwrap());
+}
+
+/// A file of these lines, with the sums they should have.
+fn sealed(lines: &[String]) -> Vec<u8> {
+    let first =
+        r#"{"format":"yokedcache-export","version":1,"prefix":"","created":0,"library":"x"}"#;
+    let last = format!("{{\"entries\":{}}}", lines.len());
+    let (mut file, mut sum) = (Vec::new(), twox_hash::XxHash3_64::new());
+    for line in [first.to_owned()].iter().chain(lines).chain([&last]) {
+        let begun = file.len();
+        file.extend_from_slice(line.strip_suffix('}').unwrap().as_bytes());
+        sum.write(&file[begun..]);
+        let end = format!(",\"sum\":\"{:016x}\"}}\n", sum.finish());
+        sum.write(end.as_bytes());
+        file.extend_from_slice(end.as_bytes());
+    }
+    file
+}
+
+#[test]
+fn tags_that_no_cache_would_take_are_left_out() {
+    let line = |key: &str, tags: &[String]| {
+        let tags = serde_json::to_string(tags).unwrap();
+        format!(r#"{{"key":"{key}","text":"1","codec":"json","tags":{tags}}}"#)
+    };
+    let many: Vec<String> = (0..257).map(|n| n.to_string()).collect();
+    let lines = [
+        line("good", &many[..256]),
+        line("many", &many),
+        line("empty", &[String::new()]),
+        line("long", &["t".repeat(yokedcache::MAX_KEY + 1)]),
+    ];
+    for prefix in ["", "b"] {
+        let to = over(memory(), prefix);
+        let report = to.import(&sealed(&lines)[..]).run().unwrap();
+        assert_eq!((report.copied, report.reasons["tag"]), (1, 3), "{:?}", report.skips);
+        assert_eq!(to.keys("*").unwrap(), ["good"]);
+    }
 }
