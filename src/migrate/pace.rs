@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 const PART: f64 = 0.1;
 /// Time lost beyond that is not made up for by a burst.
 const LAG: Duration = Duration::from_millis(250);
+/// A year is as good as for ever, and clocks can still tell when it ends.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A rate of keys per second.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +29,8 @@ impl Pace {
 
     /// How long to wait before so many more.
     pub(super) fn wait(&mut self, keys: usize, now: Instant) -> Duration {
-        let due = self.begun + Duration::from_secs_f64(self.keys / self.rate);
+        let time = Duration::try_from_secs_f64(self.keys / self.rate).unwrap_or(LONGEST);
+        let due = self.begun + time.min(LONGEST);
         let late = now.saturating_duration_since(due);
         if late > LAG {
             (self.begun, self.keys) = (now, 0.0);
@@ -87,6 +90,9 @@ mod tests {
         assert_eq!(pace.wait(10, now), Duration::ZERO);
         assert_eq!(pace.wait(10, now).as_millis(), 100, "a minute lost is not made up for");
         assert_eq!(Pace::new(0.5, begun).most(), 1);
+        let mut crawl = Pace::new(f64::MIN_POSITIVE, begun);
+        crawl.wait(1, begun);
+        assert_eq!(crawl.wait(1, begun), LONGEST);
     }
 
     #[test]
