@@ -6,7 +6,7 @@
 //! the source first and the target afterwards leaves no older value: a copy that read the source
 //! before had its right before, too, and loses it or is removed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     Ask, Backend, Call, Can, Cause, Change, Entry, Found, Grant, Lease, Name, NotDone, Over, Read,
@@ -17,10 +17,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long a right that nobody gives back keeps others from the key.
 pub(crate) const HOLD: Duration = Duration::from_secs(10);
 
+/// The whole entry, with what is left of its life. No near tier and no replica answers who asks for a
+/// version: what they still have of a value that was changed must not live on in another backend.
+pub(crate) const WHOLE: Want<'_> = Want { meta: true, quiet: true, token: true, ..Want::VALUE };
 /// Everything but the value, to learn the tags.
-pub(crate) const HEAD: Want<'_> = Want { head_only: true, meta: true, quiet: true, ..Want::VALUE };
-/// The whole entry, with what is left of its life.
-pub(crate) const WHOLE: Want<'_> = Want { meta: true, quiet: true, ..Want::VALUE };
+pub(crate) const HEAD: Want<'_> = Want { head_only: true, ..WHOLE };
 
 /// What became of one key.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) enum Copied {
     Busy(Duration),
     /// The key was changed meanwhile.
     Overtaken,
+    /// The right to fill it had ended by the time the value was there.
+    Late,
     /// Its tags were other ones by the time the value was read.
     Retagged,
     /// The target did not take it.
@@ -143,7 +146,7 @@ pub(super) fn copy_surely(
             match copied {
                 Copied::Nothing(_) | Copied::There => {}
                 Copied::Stored(_) => stored += 1,
-                Copied::Overtaken | Copied::Retagged => again.push(*name),
+                Copied::Overtaken | Copied::Late | Copied::Retagged => again.push(*name),
                 Copied::Busy(ask_again_in) => {
                     again.push(*name);
                     pause = pause.max(Some(ask_again_in));
@@ -176,21 +179,29 @@ impl Copy<'_> {
     /// # Errors
     /// If the source cannot be read: nothing was copied then.
     pub(crate) fn run(&self, groups: &[Group<'_>]) -> Result<Vec<Copied>> {
+        let begun = Instant::now();
         let mut copied = Vec::new();
         let mut held = Vec::new();
+        let mut away = None;
         for group in groups {
-            self.acquire(group, &mut held, &mut copied);
+            if let Some(error) = &away {
+                // Each further question would take all of a call's time.
+                copied.extend(failed(group, error));
+            } else {
+                away = self.acquire(group, &mut held, &mut copied);
+            }
         }
-        self.fill(held, &mut copied)?;
+        self.fill(held, begun, &mut copied)?;
         Ok(copied)
     }
 
+    /// Asks for the rights to a group; the error, if the target is away.
     fn acquire<'g>(
         &self,
         group: &'g Group<'g>,
         held: &mut Vec<Held<'g>>,
         copied: &mut Vec<Copied>,
-    ) {
+    ) -> Option<Error> {
         let Group { tags, pairs } = group;
         let lease = match self.replaces {
             true => Ask::Take { hold: HOLD, tags },
@@ -201,12 +212,12 @@ impl Copy<'_> {
         let answers = match read(self.to_call, self.to, &wanted, &want) {
             Ok(answers) => answers,
             Err(error) => {
-                copied.extend(pairs.iter().map(|_| Copied::Failed(error.clone())));
-                return;
+                copied.extend(failed(group, &error));
+                return error.is_outage().then_some(error);
             }
         };
         for (pair, answer) in pairs.iter().zip(answers) {
-            match granted(answer) {
+            match granted(answer).map_err(|became| self.kept(became)) {
                 Ok(lease) => {
                     held.push(Held { at: copied.len(), pair: *pair, tags, lease });
                     copied.push(Copied::Overtaken);
@@ -214,9 +225,23 @@ impl Copy<'_> {
                 Err(became) => copied.push(became),
             }
         }
+        None
     }
 
-    fn fill(&self, held: Vec<Held<'_>>, copied: &mut [Copied]) -> Result<()> {
+    /// What is no value stays, and cannot be replaced.
+    fn kept(&self, became: Copied) -> Copied {
+        match became {
+            Copied::Nothing(Cause::Undecodable) if self.replaces => {
+                let what = "what the target has under the key is no value";
+                Copied::Failed(Error::new(ErrorKind::WrongType, what))
+            }
+            Copied::Nothing(Cause::Undecodable) => Copied::There,
+            Copied::Nothing(_) => Copied::Failed(unanswered()),
+            became => became,
+        }
+    }
+
+    fn fill(&self, held: Vec<Held<'_>>, begun: Instant, copied: &mut [Copied]) -> Result<()> {
         let names: Vec<Name<'_>> = held.iter().map(|held| held.pair.from).collect();
         let (found, trouble) = match read(self.from_call, self.from, &names, &WHOLE) {
             Ok(found) => (found, None),
@@ -238,6 +263,8 @@ impl Copy<'_> {
                 copied[at] = match wrote {
                     Wrote::Done(_) => Copied::Stored(size),
                     Wrote::Failed(error) => Copied::Failed(error),
+                    // Nobody can tell what took the right away.
+                    _ if begun.elapsed() >= HOLD => Copied::Late,
                     _ => Copied::Overtaken,
                 };
             }
@@ -261,6 +288,10 @@ impl Copy<'_> {
     }
 }
 
+fn failed<'g>(group: &'g Group<'_>, error: &'g Error) -> impl Iterator<Item = Copied> + 'g {
+    group.pairs.iter().map(|_| Copied::Failed(error.clone()))
+}
+
 /// Refuses a value that is larger than a backend takes.
 pub(crate) fn fits(entry: &Entry, can: Can) -> Result<()> {
     let size = entry.value.bytes().len();
@@ -274,6 +305,7 @@ pub(crate) fn fits(entry: &Entry, can: Can) -> Result<()> {
 /// The right, or what became of the key instead.
 fn granted(answer: Read) -> Result<Box<Lease>, Copied> {
     let grant = match answer {
+        Read::Miss(cause, Grant::None) => return Err(Copied::Nothing(cause)),
         Read::Miss(_, grant) => grant,
         Read::Hit(Found { more: Some(more), .. }) => match more.grant {
             Grant::None => return Err(Copied::There),

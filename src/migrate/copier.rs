@@ -5,6 +5,7 @@
 //! gives none, an entry is added if there is none.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use super::pace::Sizing;
 use super::renaming::Renaming;
@@ -45,6 +46,8 @@ pub(super) struct Copier<'c> {
     sizing: Sizing,
     /// The target had most of the batch before: it is asked first.
     looks_first: bool,
+    /// How long it took at most from when entries were read until they were stored.
+    longest: Duration,
 }
 
 /// A key on its way.
@@ -59,11 +62,17 @@ impl<'c> Copier<'c> {
     pub(super) fn new(to: &'c Cache, renaming: Renaming, from_call: Call, most: usize) -> Self {
         let sizing = Sizing::new(most);
         let (dry_run, overwrite, looks_first) = (false, false, false);
-        Self { to, renaming, from_call, dry_run, overwrite, sizing, looks_first }
+        let longest = Duration::ZERO;
+        Self { to, renaming, from_call, dry_run, overwrite, sizing, looks_first, longest }
     }
 
     pub(super) fn with(self, dry_run: bool, overwrite: bool) -> Self {
         Self { dry_run, overwrite, ..self }
+    }
+
+    /// How much later ends of entries may have come out.
+    pub(super) fn longest(&self) -> Duration {
+        self.longest
     }
 
     /// Copies keys of the source, given by their full names.
@@ -113,7 +122,7 @@ impl<'c> Copier<'c> {
                 |work| work.pair.to,
                 became,
                 |_, read| match hit(read) {
-                    Ok(Ok(_)) => Err(Became::There),
+                    Ok(Ok(_) | Err(Cause::Undecodable)) => Err(Became::There),
                     Ok(Err(_)) => Ok(None),
                     Err(error) => Err(Became::of(error)),
                 },
@@ -135,8 +144,12 @@ impl<'c> Copier<'c> {
     ) {
         while !work.is_empty() {
             let later = work.split_off(self.sizing.now().min(work.len()));
+            let places: Vec<usize> = work.iter().map(|work| work.at).collect();
             let different = self.compare(from, work, became);
             self.deal_with(from, different, became);
+            if let Some(error) = all_failed(&places, became) {
+                return fail(&later, &error, became);
+            }
             work = later;
         }
     }
@@ -156,6 +169,7 @@ impl<'c> Copier<'c> {
             }
         };
         let (mut theirs, mut seen) = (theirs.into_iter(), (0, 0));
+        let can = self.to.backend().about().can;
         let source = |work: &Work<'k>| work.pair.from;
         let different = look(self.from_call, from, work, &WHOLE, source, became, |_, read| {
             let ours = match &read {
@@ -173,7 +187,9 @@ impl<'c> Copier<'c> {
                 {
                     Err(Became::There)
                 }
-                _ => Ok(Some(tags)),
+                // What cannot be copied takes nothing away.
+                (Some(ours), _) => fits(&ours, can).map(|()| Some(tags)).map_err(Became::of),
+                (None, _) => Ok(Some(tags)),
             }
         });
         self.sizing.note(seen.0, seen.1);
@@ -210,10 +226,15 @@ impl<'c> Copier<'c> {
         while !work.is_empty() {
             let later = work.split_off(self.sizing.now().min(work.len()));
             let places: Vec<usize> = work.iter().map(|work| work.at).collect();
+            let begun = Instant::now();
             if self.to.backend().about().can.leases {
                 self.copy_all(from, work, became);
             } else {
                 self.add(from, work, became);
+            }
+            self.longest = self.longest.max(begun.elapsed());
+            if let Some(error) = all_failed(&places, became) {
+                return fail(&later, &error, became);
             }
             let sizes = places.iter().filter_map(|at| match became[*at] {
                 Some(Became::Copied(size)) => Some(size as u64),
@@ -325,6 +346,16 @@ fn look<'k>(
     left
 }
 
+/// Why all of these failed, if they did: then a side is away, and the rest need not wait for it, too.
+fn all_failed(places: &[usize], became: &[Option<Became>]) -> Option<Error> {
+    let mut error = None;
+    for at in places {
+        let Some(Became::Failed(why)) = &became[*at] else { return None };
+        error = Some(why.clone());
+    }
+    error.filter(Error::is_outage)
+}
+
 fn fail(work: &[Work<'_>], error: &Error, became: &mut [Option<Became>]) {
     for work in work {
         became[work.at] = Some(Became::of(error.clone()));
@@ -396,6 +427,7 @@ impl From<Copied> for Became {
             // With other tags by now: it is copied with those.
             Copied::Busy(_) | Copied::Retagged => Self::Busy,
             Copied::Overtaken => Self::Overtaken,
+            Copied::Late => Self::Skipped(Skip::Late),
             Copied::Failed(error) => Self::of(error),
         }
     }

@@ -1,6 +1,7 @@
 //! A cache into another one.
 
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::copier::Copier;
 use super::listing::{listed, total};
@@ -77,7 +78,7 @@ fn migrate(from: &Cache, to: &Cache, verify: bool, run: &mut Run<'_, '_>) -> Res
     Ok(())
 }
 
-/// How long the longest batch took; `None` if it was told to stop.
+/// How much later ends of entries may have come out; `None` if it was told to stop.
 fn copy(
     from: &Cache,
     to: &Cache,
@@ -85,21 +86,18 @@ fn copy(
     renaming: &Renaming,
     run: &mut Run<'_, '_>,
 ) -> Result<Option<Duration>> {
-    let (source, mut longest) = (from.backend(), Duration::ZERO);
+    let source = from.backend();
     let copier = Copier::new(to, renaming.clone(), from.call(), run.most())
         .with(run.is_dry(), run.overwrites());
     let mut pump = Pump::new(renaming.clone(), copier);
     let flow = listed(from, pattern, run, &mut |run, keys| {
         for key in keys {
-            let begun = Instant::now();
-            let flow = pump.take(source, key, run)?;
-            longest = longest.max(begun.elapsed());
-            if flow.is_break() {
-                return Ok(flow);
+            if pump.take(source, key, run)?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(std::ops::ControlFlow::Continue(()))
+        Ok(ControlFlow::Continue(()))
     })?;
     let stopped = flow.is_break() || pump.end(source, run)?.is_break();
-    Ok((!stopped).then_some(longest))
+    Ok((!stopped).then_some(pump.longest()))
 }

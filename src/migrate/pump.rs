@@ -30,6 +30,11 @@ impl<'p> Pump<'p> {
         Self { copier, renaming, waiting: Vec::new(), busy: Vec::new() }
     }
 
+    /// How much later ends of entries may have come out.
+    pub(super) fn longest(&self) -> Duration {
+        self.copier.longest()
+    }
+
     /// Whether all that came was dealt with, or is [busy](Self::busy).
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()

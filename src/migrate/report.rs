@@ -111,6 +111,8 @@ pub enum Skip {
     Gone,
     /// Somebody else is loading the key at the target, and takes longer than was waited.
     Busy,
+    /// Copying it took longer than a right to fill it lasts, which is 10 seconds: another run copies it.
+    Late,
     /// The target cannot keep it as it is: without its tags, say.
     Unsupported(String),
     /// The value is larger than the target takes.
@@ -133,6 +135,7 @@ impl Skip {
         match self {
             Self::Gone => "gone",
             Self::Busy => "busy",
+            Self::Late => "late",
             Self::Unsupported(_) => "unsupported",
             Self::TooLarge(_) => "too_large",
             Self::Tag => "tag",
@@ -149,6 +152,7 @@ impl fmt::Display for Skip {
         f.write_str(match self {
             Self::Gone => "it expired or was removed meanwhile",
             Self::Busy => "somebody else is loading it",
+            Self::Late => "copying it took too long",
             Self::Unsupported(why) | Self::TooLarge(why) | Self::Refused(why) => why,
             Self::Tag => "a tag lies outside the namespace, or is too long for the target",
             Self::Key => "the key is too long for the target",

@@ -38,7 +38,7 @@ pub(super) struct Comparison<'c> {
     pub(super) from: &'c Cache,
     pub(super) to: &'c Cache,
     pub(super) renaming: Renaming,
-    /// How long the longest batch took to copy: ends may have moved so far.
+    /// How long copying took at most: ends may have moved so far.
     pub(super) took: Duration,
 }
 

@@ -152,3 +152,20 @@ fn after_a_process_was_killed_the_next_one_completes() {
     assert_eq!((report.there, report.skipped), (there.len() as u64, 0));
     assert_same(&dump(&from, "a:"), &dump(&to, "b:"), Duration::from_secs(20));
 }
+
+#[test]
+fn a_target_that_hangs_is_asked_once_for_a_batch() {
+    for overwrite in [false, true] {
+        let target = Faulty::new();
+        let (from, to) = (over(memory(), "a"), over(target.clone(), "b"));
+        for n in 0..300 {
+            from.entry(format!("{n}")).tag(format!("own:{n}")).set(&n).unwrap();
+        }
+        target.hooked(|call| if call == "ask" { Err(away()) } else { Ok(()) });
+        let migration = from.migrate_to(&to);
+        let migration = if overwrite { migration.overwrite() } else { migration };
+        assert!(migration.run().unwrap_err().error().is_outage());
+        let asked = target.calls().iter().filter(|call| *call == "ask").count();
+        assert_eq!(asked, 6, "the first time and five times again");
+    }
+}

@@ -175,3 +175,33 @@ fn tags_that_change_at_the_source_are_those_the_copy_is_fenced_by() {
     assert_eq!(to.get::<String>("k").unwrap().as_deref(), Some("newer"));
     assert_eq!(to.invalidate_tags(["u"]).unwrap().entries, Some(1));
 }
+
+#[test]
+fn a_copy_that_outlives_its_right_is_told_and_the_next_run_makes_it() {
+    let source = Faulty::new();
+    let (from, to) = (over(source.clone(), "from"), over(memory(), "to"));
+    from.set("k", "v").unwrap();
+    let mut reads = 0;
+    source.hooked(move |call| {
+        reads += u32::from(call == "after read");
+        if call == "after read" && reads == 1 {
+            std::thread::sleep(Duration::from_millis(10_100));
+        }
+        Ok(())
+    });
+    let report = from.migrate_to(&to).run().unwrap();
+    assert_eq!((report.overtaken, &report.skips[0].why), (0, &Skip::Late), "{report:?}");
+    assert_eq!(from.migrate_to(&to).run().unwrap().copied, 1);
+}
+
+#[test]
+#[cfg(feature = "redis")]
+fn through_wrappers_what_programs_do_wins() {
+    use yokedcache::{Fallback, Redis, Switch, Tiered};
+
+    let server = RedisServer::start(&[]);
+    let redis = || Redis::open(server.url()).unwrap();
+    what_programs_do_wins(&over(Tiered::builder(memory(), redis()).build().unwrap(), "to"));
+    what_programs_do_wins(&over(Fallback::builder(redis(), memory()).build().unwrap(), "to"));
+    what_programs_do_wins(&over(Switch::new(redis()), "to"));
+}

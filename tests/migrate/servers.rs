@@ -93,3 +93,31 @@ fn a_plain_target_takes_what_it_can_keep() {
     let slack = Duration::from_secs(60);
     assert!(dump(&back, "c:")["json"].ends[1].unwrap() > HOUR - slack);
 }
+
+#[test]
+fn what_is_no_value_at_the_target_stays_and_stops_nothing() {
+    let server = RedisServer::start(&[]);
+    let (from, to) = (over(memory(), "a"), redis(&server, "b"));
+    server.command(&["RPUSH", "b:k", "x"]);
+    from.set("k", "v").unwrap();
+    assert_eq!(from.migrate_to(&to).dry_run().run().unwrap().there, 1);
+    let begun = std::time::Instant::now();
+    assert_eq!(from.migrate_to(&to).run().unwrap().there, 1);
+    let report = from.migrate_to(&to).overwrite().run().unwrap();
+    assert_eq!(report.reasons["refused"], 1, "{report:?}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "nothing is tried again");
+    assert_eq!(server.command(&["LLEN", "b:k"]).int(), 1);
+}
+
+#[test]
+#[cfg(feature = "memcached")]
+fn what_cannot_be_replaced_stays() {
+    let server = super::support::MemcachedServer::start(&[]);
+    let to = over(yokedcache::Memcached::open(server.url()).unwrap(), "b");
+    let from = over(memory(), "a");
+    from.set("k", &"x".repeat(3_000_000)).unwrap();
+    to.set("k", "older").unwrap();
+    let report = from.migrate_to(&to).overwrite().run().unwrap();
+    assert_eq!(report.reasons["too_large"], 1, "{report:?}");
+    assert_eq!(to.get::<String>("k").unwrap().as_deref(), Some("older"));
+}

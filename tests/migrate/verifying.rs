@@ -117,3 +117,17 @@ fn an_error_while_comparing_keeps_what_was_copied() {
     assert_eq!(failed.error().kind(), ErrorKind::Unavailable);
     assert_eq!(failed.report().copied, 1);
 }
+
+#[test]
+fn a_last_batch_that_takes_its_time_is_no_difference() {
+    let target = Faulty::new();
+    let (from, to) = (over(memory(), "a"), over(target.clone(), "b"));
+    from.entry("k").ttl(HOUR).set("v").unwrap();
+    target.hooked(|call| {
+        if call == "write" {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    });
+    assert!(from.migrate_to(&to).verify().run().unwrap().is_complete());
+}
