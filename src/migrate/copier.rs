@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::pace::Sizing;
+use super::primary::Primary;
 use super::renaming::Renaming;
 use super::report::Skip;
 use super::verify::{is_same_set, is_same_value};
@@ -18,7 +19,7 @@ use crate::backend::copying::{
 use crate::backend::{
     Backend, Call, Cause, Change, Found, Name, NotDone, Read, Tags, Want, When, Write, Wrote,
 };
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many tags rights to fill are asked for with: the right to each key remembers all of them, and
 /// each further request is a round trip.
@@ -48,6 +49,7 @@ pub(super) struct Copier<'c> {
     looks_first: bool,
     /// How long it took at most from when entries were read until they were stored.
     longest: Duration,
+    primaries: Vec<Primary<'c>>,
 }
 
 /// A key on its way.
@@ -63,7 +65,24 @@ impl<'c> Copier<'c> {
         let sizing = Sizing::new(most);
         let (dry_run, overwrite, looks_first) = (false, false, false);
         let longest = Duration::ZERO;
-        Self { to, renaming, from_call, dry_run, overwrite, sizing, looks_first, longest }
+        let primaries = vec![Primary::new(to)];
+        Self {
+            to,
+            renaming,
+            from_call,
+            dry_run,
+            overwrite,
+            sizing,
+            looks_first,
+            longest,
+            primaries,
+        }
+    }
+
+    /// The source is a cache, too.
+    pub(super) fn from(mut self, from: &'c Cache) -> Self {
+        self.primaries.push(Primary::new(from));
+        self
     }
 
     pub(super) fn with(self, dry_run: bool, overwrite: bool) -> Self {
@@ -77,6 +96,19 @@ impl<'c> Copier<'c> {
 
     /// Copies keys of the source, given by their full names.
     pub(super) fn copy(&mut self, from: &dyn Backend, keys: &[&str]) -> Vec<Became> {
+        let done = self.check().map(|()| self.copy_batch(from, keys));
+        // Only now is it known that nothing stood in meanwhile.
+        match done.and_then(|became| self.check().map(|()| became)) {
+            Ok(became) => became,
+            Err(error) => keys.iter().map(|_| Became::Failed(error.clone())).collect(),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.primaries.iter().try_for_each(Primary::check)
+    }
+
+    fn copy_batch(&mut self, from: &dyn Backend, keys: &[&str]) -> Vec<Became> {
         let renamed: Vec<Option<String>> = keys.iter().map(|key| self.renaming.name(key)).collect();
         let mut became: Vec<Option<Became>> = keys.iter().map(|_| None).collect();
         let (space, to_space) = self.renaming.spaces();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::file::{Header, Line, Writer};
 use super::listing::{listed, total};
 use super::pace::Sizing;
+use super::primary::Primary;
 use super::report::{Incomplete, Phase, Report, Skip};
 use super::run::Run;
 use super::settings::{Settings, shared_settings};
@@ -66,7 +67,8 @@ fn write(from: &Cache, to: Box<dyn Write + '_>, run: &mut Run<'_, '_>) -> Result
     let header = Header::new(from.prefix(), created);
     let out = Writer::new(to, &header)?;
     let sizing = Sizing::new(run.most());
-    let mut export = Exporting { from, out, sizing, keys: Vec::new(), begun };
+    let primary = Primary::new(from);
+    let mut export = Exporting { from, primary, out, sizing, keys: Vec::new(), begun };
     let flow = listed(from, &pattern, run, &mut |run, keys| export.take(keys, run))?;
     if flow.is_break() || export.flush(run)?.is_break() {
         return Ok(());
@@ -76,6 +78,7 @@ fn write(from: &Cache, to: Box<dyn Write + '_>, run: &mut Run<'_, '_>) -> Result
 
 struct Exporting<'e> {
     from: &'e Cache,
+    primary: Primary<'e>,
     out: Writer<Box<dyn Write + 'e>>,
     sizing: Sizing,
     keys: Vec<String>,
@@ -126,6 +129,7 @@ impl Exporting<'_> {
         let space = self.from.prefix().len();
         let names: Vec<Name<'_>> = keys.iter().map(|key| Name::new(key, space)).collect();
         let found: Vec<Read> = read(self.from.call(), self.from.backend(), &names, &WHOLE)?;
+        self.primary.check()?;
         Ok((since, found.into_iter().map(hit).collect::<Result<_>>()?))
     }
 

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::primary::Primary;
 use super::run::Run;
 use crate::Cache;
 use crate::error::Result;
@@ -13,7 +14,7 @@ pub(super) type Each<'e, 's, 'a> =
     dyn FnMut(&mut Run<'s, 'a>, &[&str]) -> Result<ControlFlow<()>> + 'e;
 
 /// Hands out all keys of a cache that match, by their full names, stale ones included. A listing that
-/// fails is begun anew: keys come again then.
+/// fails, or was one of what stands in for the cache, is begun anew: keys come again then.
 pub(super) fn listed<'s, 'a>(
     cache: &Cache,
     pattern: &Pattern,
@@ -22,9 +23,10 @@ pub(super) fn listed<'s, 'a>(
 ) -> Result<ControlFlow<()>> {
     let pattern = pattern.within(cache.prefix()).with_stale();
     let prefix = cache.prefix().len();
+    let primary = Primary::new(cache);
     for tried in 0.. {
         let mut flow = Ok(ControlFlow::Continue(()));
-        let done = cache.backend().scan(cache.call(), &pattern, &mut |keys| {
+        let listed = cache.backend().scan(cache.call(), &pattern, &mut |keys| {
             let keys: Vec<&str> = keys.iter().copied().filter(|key| key.len() > prefix).collect();
             flow = each(run, &keys);
             match flow {
@@ -33,7 +35,10 @@ pub(super) fn listed<'s, 'a>(
             }
         });
         let flow = flow?;
-        match done {
+        if flow.is_break() {
+            return Ok(flow);
+        }
+        match listed.and_then(|()| primary.check()) {
             Ok(()) => return Ok(flow),
             Err(error) => {
                 if run.pause(tried, error)?.is_break() {

@@ -88,6 +88,7 @@ fn copy(
 ) -> Result<Option<Duration>> {
     let source = from.backend();
     let copier = Copier::new(to, renaming.clone(), from.call(), run.most())
+        .from(from)
         .with(run.is_dry(), run.overwrites());
     let mut pump = Pump::new(renaming.clone(), copier);
     let flow = listed(from, pattern, run, &mut |run, keys| {

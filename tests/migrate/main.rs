@@ -9,6 +9,7 @@ mod races;
 #[path = "../support/mod.rs"]
 mod support;
 mod verifying;
+mod wrappers;
 
 #[cfg(all(feature = "redis", feature = "memcached"))]
 mod matrix;
