@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::copier::Copier;
 use super::listing::{listed, total};
+use super::overlap::lies_within;
 use super::pump::Pump;
 use super::renaming::Renaming;
 use super::report::{Incomplete, Phase, Report};
@@ -48,7 +49,7 @@ impl Migration<'_> {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a setting, and if the target lies within the
     /// source; [`InvalidPattern`](ErrorKind::InvalidPattern); [`Unsupported`](ErrorKind::Unsupported)
-    /// where the source cannot list its keys. The target has not been asked for anything then. Any
+    /// where the source cannot list its keys. No entry has been copied then. Any
     /// failure of one of the two that lasts for several seconds, with what was done until then.
     pub fn run(mut self) -> Result<Report, Incomplete> {
         let mut run = Run::new(&mut self.settings, Phase::Copying);
@@ -59,11 +60,13 @@ impl Migration<'_> {
 
 fn migrate(from: &Cache, to: &Cache, verify: bool, run: &mut Run<'_, '_>) -> Result<()> {
     let pattern = run.check()?;
-    if from.shares_entries_with(to) && to.prefix().starts_with(from.prefix()) {
+    from.need_scan()?;
+    let dry_run = run.is_dry();
+    let Some(is_within) = run.insist(|| lies_within(to, from, dry_run))? else { return Ok(()) };
+    if is_within {
         let what = "a cache cannot be migrated into itself, or into a namespace of its own";
         return Err(Error::new(ErrorKind::InvalidArgument, what));
     }
-    from.need_scan()?;
     run.expect(total(from));
     let renaming = Renaming::new(from.prefix(), to.prefix());
     let took = match copy(from, to, &pattern, &renaming, run)? {

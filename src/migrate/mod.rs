@@ -3,6 +3,7 @@
 //! - [`listing`] goes through the keys of the source, [`pump`] makes batches of them, [`copier`] says
 //!   what becomes of each key of a batch, [`renaming`] what it is called at the target;
 //! - [`run`] counts, tells, waits and stops; [`pace`] says how fast and how many at once;
+//! - [`overlap`] refuses a target that lies within the source;
 //! - [`primary`] sees to it that a cache is not taken for what stands in for it;
 //! - [`verify`] compares; [`file`] is the format of an export.
 
@@ -12,6 +13,7 @@ mod file;
 mod import;
 mod listing;
 mod migration;
+mod overlap;
 mod pace;
 mod primary;
 mod pump;

@@ -121,3 +121,18 @@ fn what_cannot_be_replaced_stays() {
     assert_eq!(report.reasons["too_large"], 1, "{report:?}");
     assert_eq!(to.get::<String>("k").unwrap().as_deref(), Some("older"));
 }
+
+#[test]
+fn a_target_within_the_source_is_refused_also_by_two_caches_of_one_server() {
+    let server = RedisServer::start(&[]);
+    let (from, within) = (redis(&server, "a"), redis(&server, "a:b"));
+    from.set("k", "v").unwrap();
+    for to in [&within, &redis(&server, "a")] {
+        let refused = from.migrate_to(to).overwrite().run().unwrap_err();
+        assert_eq!(refused.error().kind(), yokedcache::ErrorKind::InvalidArgument);
+    }
+    assert_eq!(from.keys("*").unwrap(), ["k"]);
+    let other = RedisServer::start(&[]);
+    assert_eq!(from.migrate_to(&redis(&other, "a:b")).run().unwrap().copied, 1);
+    assert_eq!(other.command(&["DBSIZE"]).int(), 1, "and nothing beside it");
+}
