@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use yokedcache::{Error, ErrorKind};
 
-use crate::words::without_secrets;
+use crate::words::{escaped, without_secrets};
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +73,9 @@ impl Failure {
     }
 }
 
+/// On one line, in which nothing a server said commands the terminal.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    escaped(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 impl From<io::Error> for Failure {

@@ -8,7 +8,7 @@ use crate::exit::{Exit, Outcome, name};
 use crate::open::Target;
 use crate::output::{Cell, Out, Tone};
 use crate::ping::ms;
-use crate::words::{lasting, measured, size};
+use crate::words::{escaped, lasting, measured, size};
 
 pub fn run(health: &Health, target: &Target, out: Out) -> Outcome {
     if health.detailed { detailed(target, out) } else { brief(target, out) }
@@ -25,7 +25,7 @@ fn brief(target: &Target, out: Out) -> Outcome {
         Err(error) => {
             let why = json!({"kind": name(error.kind()), "text": error.to_string()});
             out.document(&json!({"status": "down", "error": why}))?;
-            out.say(format!("down: {error}"))?;
+            out.say(format!("down: {}", escaped(&error.to_string())))?;
             Ok(Exit::No)
         }
     }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::words::without_secrets;
+use crate::words::{escaped, without_secrets};
 
 struct Stderr;
 
@@ -22,7 +22,7 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let level = record.level().as_str().to_ascii_lowercase();
-            let text = without_secrets(&record.args().to_string());
+            let text = escaped(&without_secrets(&record.args().to_string()));
             // There is nobody left to tell if this fails.
             let _ = writeln!(io::stderr(), "{level}: {text}");
         }

@@ -76,6 +76,16 @@ fn run(Line { global, command }: Line, out: Out) -> Outcome {
     }
 }
 
+/// What was said on the command line may be an address in the wrong place, its scheme forgotten.
+fn without_addresses(text: String) -> String {
+    let words = std::env::args_os().filter_map(|arg| arg.into_string().ok());
+    words.filter(|word| word.contains('@')).fold(text, |text, word| {
+        let value = word.split_once('=').filter(|_| word.starts_with('-'));
+        let value = value.map_or(&*word, |(_, value)| value);
+        text.replace(value, &words::shown_address(value))
+    })
+}
+
 /// Help and version go out as they are; what is wrong with a command line is one line.
 fn misread(error: &clap::Error) -> Exit {
     match error.kind() {
@@ -90,7 +100,7 @@ fn misread(error: &clap::Error) -> Exit {
         }
         _ => {}
     }
-    let text = error.render().to_string();
+    let text = without_addresses(error.render().to_string());
     let text = text.split("\n\nUsage:").next().unwrap_or_default();
     let text = text.split("\n\nFor more").next().unwrap_or_default();
     let parts = text.trim_start_matches("error: ").trim_end().split("\n\n");

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failure, Outcome, name};
 use crate::open::Target;
 use crate::output::Out;
 use crate::stop::Stop;
-use crate::words::measured;
+use crate::words::{escaped, measured};
 
 pub fn run(ping: &Ping, target: &Target, out: Out) -> Outcome {
     if ping.count == 1 {
@@ -39,7 +39,7 @@ fn many(ping: &Ping, target: &Target, out: Out) -> Outcome {
                 let (kind, message) = (name(error.kind()), error.to_string());
                 let error_json = json!({"kind": kind, "message": message});
                 out.record(&json!({"seq": sent, "ok": false, "error": error_json}))?;
-                out.say(format!("{sent}: failed: {message}"))?;
+                out.say(format!("{sent}: failed: {}", escaped(&message)))?;
                 last = Some(error);
             }
         }

@@ -12,6 +12,9 @@ pub enum Span {
 const UNITS: [(&str, f64); 6] =
     [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
 
+/// Clocks end somewhere, and nobody means more.
+const LONGEST: Duration = Duration::from_secs(1000 * 365 * 86_400);
+
 /// Reads a time: seconds, or numbers with units, as in `1h30m`.
 pub fn time(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no time: 2, 0.5, 500ms, 5m, 1h30m");
@@ -32,6 +35,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
         rest = &rest[letters..];
     }
     match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time > LONGEST => Err(format!("{text:?} is longer than a thousand years")),
         Ok(time) if !time.is_zero() => Ok(time),
         _ => Err(bad()),
     }
@@ -122,33 +126,58 @@ pub fn escaped(text: &str) -> String {
     })
 }
 
-/// The address without what stands before its host, and without passwords in its parameters.
-///
-/// Works on whole sentences with addresses in them.
+/// Parameters of addresses whose values may be shown. Others may be a password, its name mistyped.
+const HARMLESS: [&str; 8] = [
+    "binary",
+    "db",
+    "default_ttl",
+    "key_prefix",
+    "pool_size",
+    "protocol",
+    "socket_timeout",
+    "ssl_ca_certs",
+];
+
+/// An address as it may be shown, good or bad: without what stands before its host, and without the
+/// values of parameters that may be passwords.
+pub fn shown_address(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}***@{}", without_parameters(host)),
+        None => scheme + &without_parameters(rest),
+    }
+}
+
+/// The same in sentences with addresses in them. A password may have blanks and quotes in it: what stands
+/// before the last @ is hidden, up to the next address.
 pub fn without_secrets(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
-        let end = after.find(|c: char| c.is_whitespace() || "\"'`".contains(c));
-        let (address, next) = after.split_at(end.unwrap_or(after.len()));
-        let host = address.rfind('@').map_or(0, |at| at + 1);
+        let near = &after[..after.find("://").unwrap_or(after.len())];
+        let host = near.rfind('@').map_or(0, |at| at + 1);
         if host > 0 {
             out.push_str("***@");
         }
-        out.push_str(&without_parameters(&address[host..]));
-        rest = next;
+        let after = &after[host..];
+        let end = after.find(|c: char| c.is_whitespace() || "\"'`".contains(c));
+        let address = after[..end.unwrap_or(after.len())].trim_end_matches([':', ';', ',', '.']);
+        out.push_str(&without_parameters(address));
+        rest = &after[address.len()..];
     }
     out.push_str(rest);
     out
 }
 
-/// Hides the values of parameters that are passwords.
 fn without_parameters(address: &str) -> String {
     let Some((path, query)) = address.split_once('?') else { return address.to_owned() };
     let shown = query.split('&').map(|parameter| match parameter.split_once('=') {
-        Some((name, _)) if name.contains("password") => format!("{name}=***"),
+        Some((name, _)) if !HARMLESS.contains(&name) => format!("{name}=***"),
         _ => parameter.to_owned(),
     });
     format!("{path}?{}", shown.collect::<Vec<_>>().join("&"))
@@ -171,7 +200,9 @@ mod tests {
         ] {
             assert_eq!(time(text), Ok(time_), "{text}");
         }
-        for text in ["", "0", "0s", "-1", "5x", "1h30", "m", "1e9", "nan", "5 m", "1.2.3"] {
+        for text in [
+            "", "0", "0s", "-1", "5x", "1h30", "m", "1e9", "nan", "5 m", "1.2.3", "9e9", "9000000d",
+        ] {
             assert!(time(text).is_err(), "{text}");
         }
     }
@@ -212,8 +243,20 @@ mod tests {
             ),
             ("unix:///r.sock?password=pw&db=1", "unix:///r.sock?password=***&db=1"),
             ("redis://u:a/b?c@h", "redis://***@h"),
+            ("redis://u:p w@h fails", "redis://***@h fails"),
+            ("redis://u:p'w@h", "redis://***@h"),
+            ("redis://h?pasword=pw&key_prefix=k", "redis://h?pasword=***&key_prefix=k"),
+            ("redis://h?p%61ssword=pw: no", "redis://h?p%61ssword=***: no"),
         ] {
             assert_eq!(without_secrets(text), shown);
+        }
+        for (address, shown) in [
+            ("u:pw@h:1", "***@h:1"),
+            ("redis://u:p://w@h", "redis://***@h"),
+            ("redis://u:p w@h/1?key_prefix=a b", "redis://***@h/1?key_prefix=a b"),
+            ("h?password=pw", "h?password=***"),
+        ] {
+            assert_eq!(shown_address(address), shown);
         }
     }
 
