@@ -1,9 +1,10 @@
 //! The doctor: each illness by its right name, and no other.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -103,6 +104,29 @@ fn nothing_that_listens() {
     let table = at(&format!("redis://127.0.0.1:{}", free_port())).run("doctor").ends(1).out;
     let skipped = table.lines().find(|line| line.starts_with("skip")).unwrap();
     assert!(skipped.contains("needs tcp: tls, protocol, login, version"), "{table}");
+}
+
+#[test]
+fn a_server_that_never_ends_its_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}?key_prefix=shop", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut asked = [0; 1024];
+                stream.read(&mut asked).unwrap();
+                stream.write_all(b"+PONG\r\n").unwrap();
+                stream.read(&mut asked).unwrap();
+                // The other end has an end.
+                while stream.write_all(b"$1000000\r\n").is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+    });
+    let started = Instant::now();
+    Diagnosis::with(&url, "300ms", None).fails_only("login", "no answer in time");
+    assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -346,6 +370,30 @@ fn a_cluster() {
         "{:?}",
         found.0
     );
+}
+
+#[test]
+fn a_login_is_used_wherever_the_cache_takes_one_from() {
+    let (server, _) = redis();
+    let url = format!("redis://{}", server.addr());
+    Diagnosis::of(&format!("{url}?password={PASSWORD}&key_prefix=shop")).is_well();
+    let beside = || at(&url).var("YOKEDCACHE_REDIS_PASSWORD", PASSWORD);
+    beside().run("doctor").ends(0);
+    beside().run("stats").ends(0);
+    let sized = beside().var("YOKEDCACHE_REDIS_POOL_SIZE", "77").run("doctor").ends(0).out;
+    assert!(sized.contains("a pool here has up to 77"), "{sized}");
+}
+
+#[test]
+fn sentinels_that_want_a_login() {
+    let sentinels = RedisSentinels::start();
+    for sentinel in sentinels.sentinels() {
+        sentinel.command(&["ACL", "SETUSER", "default", "resetpass", &format!(">{PASSWORD}")]);
+    }
+    let url = sentinels.url();
+    Diagnosis::of(&format!("{url}?sentinel_password={PASSWORD}")).is_well();
+    at(&format!("{url}?sentinel_password={PASSWORD}")).run("stats").ends(0);
+    assert_eq!(Diagnosis::of(&url).which("fail"), ["sentinels"]);
 }
 
 #[test]

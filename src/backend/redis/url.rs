@@ -31,7 +31,7 @@ pub(super) const READ: Reader = Reader("redis");
 pub(super) fn parse(url: &str) -> Result<Address> {
     let Url { scheme, user, password, hosts, path, parameters } = READ.split(url)?;
     let (tls, arrangement) = match scheme.as_str() {
-        "redis+unix" | "unix" => return unix(&hosts, &path, parameters),
+        "redis+unix" | "unix" => return unix((user, password), &hosts, &path, parameters),
         "redis" | "valkey" => (false, ""),
         "rediss" | "valkeys" => (true, ""),
         other => match other.split_once('+') {
@@ -61,12 +61,18 @@ pub(super) fn parse(url: &str) -> Result<Address> {
     Ok(Address { kind, tls, user, password, db, parameters })
 }
 
-fn unix(hosts: &str, path: &str, mut parameters: Vec<(String, String)>) -> Result<Address> {
+fn unix(
+    (user, password): (Option<String>, Option<String>),
+    hosts: &str,
+    path: &str,
+    mut parameters: Vec<(String, String)>,
+) -> Result<Address> {
     let mut take = |name: &str| {
         let at = parameters.iter().position(|(known, _)| known == name)?;
         Some(parameters.remove(at).1)
     };
-    let (db, user, password) = (take("db"), take("username"), take("password"));
+    let db = take("db");
+    let (user, password) = (take("username").or(user), take("password").or(password));
     let endpoint = READ.socket(hosts, path)?;
     let db = number(db.as_deref().unwrap_or_default())?;
     Ok(Address { kind: Kind::One(endpoint), tls: false, user, password, db, parameters })
@@ -107,7 +113,9 @@ mod tests {
         assert_eq!(one("redis://:p%40%2F@h/"), (tcp("h", 6379), false, None, text("p@/"), 0));
         assert_eq!(one("redis://u:p@[::1]:7"), (tcp("::1", 7), false, text("u"), text("p"), 0));
         let socket = Endpoint::Unix("/run/r.sock".into());
-        assert_eq!(one("redis+unix:///run/r.sock?db=3"), (socket, false, None, None, 3));
+        assert_eq!(one("redis+unix:///run/r.sock?db=3"), (socket.clone(), false, None, None, 3));
+        let login = one("redis+unix://u:p@/run/r.sock");
+        assert_eq!(login, (socket, false, text("u"), text("p"), 0));
         let sentinel = parse("rediss+sentinel://a,b:7/main/4").unwrap();
         assert_eq!((sentinel.tls, sentinel.db), (true, 4));
         let sentinels = vec![tcp("a", 26379), tcp("b", 7)];

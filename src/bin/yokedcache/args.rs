@@ -12,8 +12,9 @@ use crate::{bench, files, listing, migrate, removal, stats, values};
 const WHICH: &str = "\
 Which cache:
   --url URL, or --config FILE --env NAME, or the variables YOKEDCACHE_URL, YOKEDCACHE_CONFIG and
-  YOKEDCACHE_ENV. What is said on the command line counts. A password in --url is seen by everybody who may
-  list processes: leave it to YOKEDCACHE_URL, to a file, or to --password-stdin.
+  YOKEDCACHE_ENV. What is said on the command line counts; other variables go over a file. A password in
+  --url is seen by everybody who may list processes: leave it to YOKEDCACHE_URL, to a file, or to
+  --password-stdin.
 
 Exit codes:
   0  done; the answer is yes
@@ -45,7 +46,7 @@ pub struct Global {
     #[arg(conflicts_with = "url")]
     pub config: Option<PathBuf>,
     /// The environment in that file [variable: YOKEDCACHE_ENV]
-    #[arg(long = "env", global = true, value_name = "NAME")]
+    #[arg(long = "env", global = true, value_name = "NAME", conflicts_with = "url")]
     pub environment: Option<String>,
     /// What all keys begin with, before a colon [variable: YOKEDCACHE_KEY_PREFIX]
     #[arg(long, global = true, value_name = "PREFIX")]

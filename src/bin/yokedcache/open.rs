@@ -12,8 +12,8 @@ use crate::ask;
 use crate::exit::{Failure, Outcome};
 use crate::server::address::Address;
 use crate::server::sections;
-use crate::variables::{CONFIG, ENV, KEY_PREFIX, URL, Variables, given};
-use crate::words::without_secrets;
+use crate::variables::{CONFIG, ENV, KEY_PREFIX, Variables, given};
+use crate::words::shown_address;
 
 /// An open cache, with what is known of it.
 pub struct Target {
@@ -40,6 +40,11 @@ impl Target {
         self.timeout
     }
 
+    /// What its keys begin with, without the colon.
+    fn key_prefix(&self) -> &str {
+        self.prefix.strip_suffix(':').unwrap_or_default()
+    }
+
     /// A key that may be asked for.
     pub fn key<'k>(&self, key: &'k str) -> Outcome<&'k str> {
         if key.is_empty() || self.prefix.len() + key.len() > MAX_KEY {
@@ -55,29 +60,41 @@ pub struct Source {
     pub config: Config,
     /// What it is called in messages.
     pub shown: String,
-    /// The address, if there is one and nothing else.
-    url: Option<String>,
+    /// The address, if there is one, with what variables set beside it.
+    address: Option<Address>,
 }
+
+const WHICH: &str =
+    "which cache? name it with --url, with --config and --env, or in YOKEDCACHE_URL";
 
 /// The cache that the command line, the environment or a file names. No I/O but for files.
 pub fn open(global: &Global) -> Outcome<Target> {
+    let variables = Variables::of_process()?;
     // With --url no variable was looked at yet.
-    let variable = Variables::of_process().get(KEY_PREFIX).map(str::to_owned);
-    opened(source(global)?, global.key_prefix.clone(), variable, global.timeout)
+    let prefix = variables.get(KEY_PREFIX).map(str::to_owned);
+    let source = source(global)?;
+    if global.url.is_none() && global.config.is_none() && !variables.name_a_cache() {
+        return Err(Failure::usage(WHICH));
+    }
+    opened(source, global.key_prefix.clone(), prefix, global.timeout)
 }
 
 /// The cache at another address, under the prefix in it, or else that of this one.
 pub fn open_beside(other: &Target, url: &str) -> Outcome<Target> {
-    opened(at(url)?, None, Some(other.prefix.trim_end_matches(':').to_owned()), other.timeout)
+    opened(at(url)?, None, Some(other.key_prefix().to_owned()), other.timeout)
 }
 
 /// The settings that the command line, the environment or a file names.
 pub fn source(global: &Global) -> Outcome<Source> {
-    let password = if global.password_stdin { Some(ask::first_line()?) } else { None };
+    // The parser does not see it if one stands in front of the command and the other behind it.
+    if global.url.is_some() && (global.config.is_some() || global.environment.is_some()) {
+        return Err(Failure::usage("--url stands alone: without --config and --env"));
+    }
+    let password = if global.password_stdin { Some(password()?) } else { None };
     if let Some(url) = &global.url {
         return at(&given(url, password.as_deref()));
     }
-    let mut variables = Variables::of_process();
+    let mut variables = Variables::of_process()?;
     if let Some(file) = &global.config {
         variables.set(CONFIG, file.display().to_string());
     }
@@ -85,28 +102,35 @@ pub fn source(global: &Global) -> Outcome<Source> {
         variables.set(ENV, name.clone());
     }
     if variables.is_empty() {
-        return Err(Failure::usage(
-            "which cache? name it with --url, with --config and --env, or in YOKEDCACHE_URL",
-        ));
+        return Err(Failure::usage(WHICH));
     }
     if variables.get(CONFIG).is_some() && variables.get(ENV).is_none() {
         return Err(Failure::usage("which environment of the file? name it with --env"));
     }
     let shown = variables.shown();
     if let Some(password) = password {
-        variables.set_password(password);
+        variables.set_password(&password);
     }
-    let url = variables.get(URL).filter(|_| variables.get(CONFIG).is_none()).map(str::to_owned);
-    Ok(Source { config: Config::from_variables(variables.all())?, shown, url })
+    let address = if variables.get(CONFIG).is_none() { variables.address() } else { None };
+    Ok(Source { config: Config::from_variables(variables.all())?, shown, address })
+}
+
+fn password() -> Outcome<String> {
+    match ask::first_line()? {
+        line if line.is_empty() => {
+            Err(Failure::usage("no password came from the standard input: --password-stdin"))
+        }
+        line => Ok(line),
+    }
 }
 
 fn at(url: &str) -> Outcome<Source> {
-    let shown = without_secrets(url);
+    let shown = shown_address(url);
     let config = Config::from_url(url).map_err(|error| {
         let failure = Failure::from(error);
         Failure { message: format!("{shown}: {}", failure.message), ..failure }
     })?;
-    Ok(Source { config, shown, url: Some(url.to_owned()) })
+    Ok(Source { config, shown, address: Address::parse(url) })
 }
 
 /// Opens it under this prefix, or the one in the settings, or the last of them.
@@ -116,7 +140,7 @@ fn opened(
     last: Option<String>,
     timeout: Option<Duration>,
 ) -> Outcome<Target> {
-    let Source { config, shown, url } = source;
+    let Source { config, shown, address } = source;
     let settings = serde_json::to_value(&config)?;
     let said = settings.get("key_prefix").and_then(Value::as_str).map(str::to_owned);
     let prefix = first.or(said).or(last);
@@ -134,8 +158,8 @@ fn opened(
     if !prefix.is_empty() {
         prefix.push(':');
     }
-    let addresses = match &url {
-        Some(url) => Address::parse(url).into_iter().collect(),
+    let addresses = match address {
+        Some(address) => vec![address],
         None => sections::addresses(&settings),
     };
     Ok(Target { cache, prefix, is_prefix_chosen, addresses, shown, timeout })

@@ -72,7 +72,7 @@ fn connect(
         Place::Unix(_) => socket::open(place, within),
         Place::Tcp { .. } => socket::connect(addresses, within),
     };
-    match opened.and_then(|plain| plain.limit(within).map(|()| plain)) {
+    match opened {
         Ok(plain) => {
             report.pass("tcp", format!("connected to {place}, {}", measured(started.elapsed())));
             Some(plain)

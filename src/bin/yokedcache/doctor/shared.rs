@@ -45,8 +45,7 @@ pub fn judge_clock(theirs: Duration, trip: Duration, report: &mut Report) {
 
 /// Whether there is room for one more full pool.
 pub fn judge_connections(address: &Address, now: u64, most: Option<u64>, report: &mut Report) {
-    let pool = address.parameter("connection_pool_size").and_then(|size| size.parse().ok());
-    let pool: u64 = pool.unwrap_or(POOL);
+    let pool = address.pool_size().unwrap_or(POOL);
     let of = most.map(|most| format!(" of {most}")).unwrap_or_default();
     let found = format!("{now}{of} in use; a pool here has up to {pool}");
     if most.is_some_and(|most| now + pool > most) {

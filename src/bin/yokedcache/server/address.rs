@@ -105,15 +105,13 @@ impl Address {
             parameters: parameters(query),
         };
         address.place(scheme, hosts, path);
+        address.settle();
         Some(address)
     }
 
     fn place(&mut self, scheme: &str, hosts: &str, path: &str) {
         if scheme == "unix" || scheme.ends_with("+unix") {
             self.places = vec![Place::Unix(decoded(&format!("{hosts}/{path}")).into())];
-            self.db = self.parameter("db").and_then(|db| db.parse().ok()).unwrap_or(0);
-            self.user = self.parameter("username").map(Into::into);
-            self.password = self.parameter("password").map(Into::into);
             return;
         }
         let (port, db) = match (self.system, scheme.split_once('+')) {
@@ -133,6 +131,34 @@ impl Address {
         self.db = db.trim_end_matches('/').parse().unwrap_or(0);
     }
 
+    /// Parameters count more than what stands in front of them, as they do in the library.
+    fn settle(&mut self) {
+        let text = |name: &str| self.parameter(name).map(str::to_owned);
+        let (user, password) = (text("username"), text("password"));
+        let db = self.parameter("db").and_then(|db| db.parse().ok());
+        self.db = db.unwrap_or(self.db);
+        self.user = user.or(self.user.take());
+        self.password = password.or(self.password.take());
+    }
+
+    /// Adds a setting that counts more than those there are.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.parameters.retain(|(known, _)| known != name);
+        self.parameters.push((name.into(), value.into()));
+        self.settle();
+    }
+
+    /// The login that sentinels want.
+    pub fn sentinel_login(&self) -> Option<(Option<&str>, &str)> {
+        Some((self.parameter("sentinel_username"), self.parameter("sentinel_password")?))
+    }
+
+    /// How many connections a pool has at most, if that is set.
+    pub fn pool_size(&self) -> Option<u64> {
+        let size = self.parameter("pool_size").or(self.parameter("connection_pool_size"));
+        size?.parse().ok()
+    }
+
     /// What a parameter of the address says.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.parameters.iter().find(|(known, _)| known == name);
@@ -140,7 +166,8 @@ impl Address {
     }
 
     pub fn switch(&self, name: &str) -> Option<bool> {
-        self.parameter(name).map(|value| matches!(value, "true" | "True" | "1" | "yes"))
+        let is_yes = |value: &str| ["true", "1", "yes", "on"].contains(&&*value.to_lowercase());
+        self.parameter(name).map(is_yes)
     }
 
     /// Whether the servers speak memcached's binary protocol only.
@@ -166,15 +193,25 @@ pub fn with_password(url: &str, password: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let set = percent_encoding::NON_ALPHANUMERIC;
     let password = percent_encoding::utf8_percent_encode(password, set);
-    if scheme == "unix" || scheme.ends_with("+unix") {
-        let joint = if rest.contains('?') { '&' } else { '?' };
-        return Some(format!("{url}{joint}password={password}"));
-    }
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let user = login.split(':').next().unwrap_or_default();
-    Some(format!("{scheme}://{user}:{password}@{hosts}{path}"))
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let is_other = |parameter: &&str| {
+        !parameter.is_empty()
+            && decoded(parameter.split('=').next().unwrap_or_default()) != "password"
+    };
+    let mut others: Vec<String> = query.split('&').filter(is_other).map(Into::into).collect();
+    let is_unix = scheme == "unix" || scheme == "redis+unix";
+    let server = if is_unix {
+        others.push(format!("password={password}"));
+        rest.to_owned()
+    } else {
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let user = login.split(':').next().unwrap_or_default();
+        format!("{user}:{password}@{hosts}{path}")
+    };
+    let joint = if others.is_empty() { "" } else { "?" };
+    Some(format!("{scheme}://{server}{joint}{}", others.join("&")))
 }
 
 #[cfg(test)]
@@ -199,6 +236,10 @@ mod tests {
         let unix = Address::parse("redis+unix:///run/r.sock?db=4&password=x").unwrap();
         assert_eq!((unix.db, unix.places), (4, vec![Place::Unix("/run/r.sock".into())]));
         assert_eq!(unix.password.as_deref(), Some("x"));
+        let behind =
+            Address::parse("redis://u:p@h/2?db=1&password=q&ssl_check_hostname=ON").unwrap();
+        assert_eq!((behind.db, behind.switch("ssl_check_hostname")), (1, Some(true)));
+        assert_eq!((behind.user.as_deref(), behind.password.as_deref()), (Some("u"), Some("q")));
         let fleet = Address::parse("memcached://a;weight=3,b:5").unwrap();
         assert_eq!(fleet.places, [tcp("a", 11211), tcp("b", 5)]);
         assert!(Address::parse("memory://").is_none());
@@ -211,6 +252,9 @@ mod tests {
             ("redis://u@h?x=1", "redis://u:a%2Fb@h?x=1"),
             ("redis://u:old@h", "redis://u:a%2Fb@h"),
             ("redis+unix:///s?db=1", "redis+unix:///s?db=1&password=a%2Fb"),
+            ("unix:///s?password=old", "unix:///s?password=a%2Fb"),
+            ("redis://h?password=old&db=1", "redis://:a%2Fb@h?db=1"),
+            ("memcached+unix://u@/s", "memcached+unix://u:a%2Fb@/s"),
         ] {
             assert_eq!(with_password(url, "a/b").as_deref(), Some(with));
         }

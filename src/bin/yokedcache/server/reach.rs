@@ -94,8 +94,10 @@ fn master(
     service: &str,
     within: Duration,
 ) -> Result<Vec<Place>, String> {
-    // Sentinels have logins of their own, which addresses do not hold.
     let mut sentinel = Redis::new(stream(address, place, within)?);
+    if let Some((user, password)) = address.sentinel_login() {
+        sentinel.authenticate(user, password).map_err(|fault| why(&fault))?;
+    }
     let words = ["SENTINEL", "get-master-addr-by-name", service];
     match sentinel.ask(&words).map_err(|fault| why(&fault))? {
         Value::Array(found) if found.len() == 2 => {

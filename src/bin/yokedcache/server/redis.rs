@@ -44,13 +44,16 @@ impl Redis {
         }
     }
 
+    /// Logs in.
+    pub fn authenticate(&mut self, user: Option<&str>, password: &str) -> Result<(), Fault> {
+        let login = [Some("AUTH"), user, Some(password)];
+        self.ask(&login.into_iter().flatten().collect::<Vec<_>>()).map(drop)
+    }
+
     /// Logs in and chooses the database, as the address says.
     pub fn log_in(&mut self, address: &Address) -> Result<(), Fault> {
         if let Some(password) = &address.password {
-            match &address.user {
-                Some(user) => self.ask(&["AUTH", user, password])?,
-                None => self.ask(&["AUTH", password])?,
-            };
+            self.authenticate(address.user.as_deref(), password)?;
         }
         if address.db != 0 {
             self.ask(&["SELECT", &address.db.to_string()])?;

@@ -41,20 +41,20 @@ fn address(system: System, section: &Value) -> Option<Address> {
         }
         (None, System::Memcached) => {
             let mut address = Address::parse("memcached://localhost")?;
-            address.places =
-                section.get("servers")?.as_array()?.iter().filter_map(server).collect();
+            address.places.clear();
             address
         }
     };
-    address.db = text("db").and_then(|db| db.parse().ok()).unwrap_or(address.db);
-    address.user = text("username").or(address.user);
-    address.password = text("password").or(address.password);
-    address.is_hidden =
-        address.password.as_deref().is_some_and(|password| password.contains(HIDDEN));
-    if let Some(fields) = section.as_object() {
-        let scalars = fields.keys().filter_map(|name| Some((name.clone(), text(name)?)));
-        address.parameters.extend(scalars);
+    let servers = section.get("servers").and_then(Value::as_array).into_iter().flatten();
+    address.places.extend(servers.filter_map(server));
+    for name in section.as_object()?.keys() {
+        if let Some(value) = text(name) {
+            address.set(name, &value);
+        }
     }
+    let is_hidden = |secret: Option<&str>| secret.is_some_and(|secret| secret.contains(HIDDEN));
+    address.is_hidden =
+        is_hidden(address.password.as_deref()) || is_hidden(address.parameter("sentinel_password"));
     Some(address)
 }
 
@@ -85,5 +85,7 @@ mod tests {
         let memcached = found.iter().find(|address| address.system == System::Memcached).unwrap();
         assert_eq!(memcached.places, [Place::tcp("a:1", 0), Place::tcp("b:11211", 0)]);
         assert!(memcached.is_binary() && !memcached.is_hidden);
+        let both = addresses(&json!({"memcached": {"url": "memcached://a", "servers": ["b"]}}));
+        assert_eq!(both[0].places, [Place::tcp("a", 11211), Place::tcp("b", 11211)]);
     }
 }

@@ -11,8 +11,14 @@ use rustls::{ClientConnection, StreamOwned};
 
 use super::address::Place;
 
-/// A connection without TLS.
-pub enum Plain {
+/// A connection without TLS, on which a question and all of its answer have this long.
+pub struct Plain {
+    socket: Socket,
+    within: Duration,
+    until: Instant,
+}
+
+enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -48,7 +54,7 @@ pub fn connect(addresses: &[SocketAddr], within: Duration) -> io::Result<Plain> 
         match TcpStream::connect_timeout(address, share) {
             Ok(tcp) => {
                 tcp.set_nodelay(true)?;
-                return Ok(Plain::Tcp(tcp));
+                return Ok(Plain::new(Socket::Tcp(tcp), within));
             }
             Err(error) => last = error,
         }
@@ -58,44 +64,55 @@ pub fn connect(addresses: &[SocketAddr], within: Duration) -> io::Result<Plain> 
 
 /// Connects to a place, name look-up included.
 pub fn open(place: &Place, within: Duration) -> io::Result<Plain> {
-    let plain = match place {
-        Place::Unix(path) => Plain::Unix(UnixStream::connect(path)?),
-        Place::Tcp { host, port } => connect(&resolve(host, *port, within)?, within)?,
-    };
-    plain.limit(within)?;
-    Ok(plain)
+    match place {
+        Place::Unix(path) => Ok(Plain::new(Socket::Unix(UnixStream::connect(path)?), within)),
+        Place::Tcp { host, port } => connect(&resolve(host, *port, within)?, within),
+    }
 }
 
 impl Plain {
-    /// How long reading or writing may wait.
-    pub fn limit(&self, within: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(tcp) => {
-                tcp.set_read_timeout(Some(within))?;
-                tcp.set_write_timeout(Some(within))
-            }
-            Self::Unix(unix) => {
-                unix.set_read_timeout(Some(within))?;
-                unix.set_write_timeout(Some(within))
-            }
+    fn new(socket: Socket, within: Duration) -> Self {
+        Self { socket, within, until: Instant::now() + within }
+    }
+
+    /// What is left of the time: a server that sends a byte now and then has no more of it.
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.until.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(Some(left)),
         }
     }
 }
 
 impl Read for Plain {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(tcp) => tcp.read(buffer),
-            Self::Unix(unix) => unix.read(buffer),
+        let left = self.left()?;
+        match &mut self.socket {
+            Socket::Tcp(tcp) => {
+                tcp.set_read_timeout(left)?;
+                tcp.read(buffer)
+            }
+            Socket::Unix(unix) => {
+                unix.set_read_timeout(left)?;
+                unix.read(buffer)
+            }
         }
     }
 }
 
+/// With what is written a new question begins.
 impl Write for Plain {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(tcp) => tcp.write(bytes),
-            Self::Unix(unix) => unix.write(bytes),
+        self.until = Instant::now() + self.within;
+        match &mut self.socket {
+            Socket::Tcp(tcp) => {
+                tcp.set_write_timeout(Some(self.within))?;
+                tcp.write(bytes)
+            }
+            Socket::Unix(unix) => {
+                unix.set_write_timeout(Some(self.within))?;
+                unix.write(bytes)
+            }
         }
     }
 
