@@ -103,6 +103,33 @@ fn a_file_without_the_password_gets_it_from_the_standard_input() {
 }
 
 #[test]
+fn the_names_of_environments_are_found_in_files_of_every_kind() {
+    let (server, _) = redis();
+    for (name, text) in [
+        ("cache.TOML", "\u{feff}[cache.p]\r\nbackend = \"memory\"\r\n"),
+        ("cache.yml", "\u{feff}cache:\r\n  p:\r\n    backend: memory\r\n"),
+    ] {
+        let path = server.dir().join(name);
+        fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap();
+        bare().args(&["config", "check", path]).ends(0).says("p: ok, memory\n");
+    }
+    let odd = file(&server, "cache:\n  p:\n    backend: memory\n    refresh_at: .nan\n");
+    let ran = bare().args(&["config", "check", odd.to_str().unwrap()]).ends(2);
+    assert!(ran.out.contains("p.refresh_at: "), "{ran:?}");
+}
+
+#[test]
+fn an_address_that_goes_over_a_file_is_named() {
+    let (server, url) = redis();
+    let path = two_environments(&server);
+    let args = ["doctor", "--config", path.to_str().unwrap(), "--env", "production"];
+    let ran = at(&url).args(&args).ends(0);
+    let named = format!("redis://***@{}?key_prefix=shop (YOKEDCACHE_URL)", server.addr());
+    assert!(ran.out.contains(&named), "{ran:?}");
+}
+
+#[test]
 fn the_prefix_is_what_is_said_first() {
     let (_server, url) = redis();
     at(&url).run("set k 1 --key-prefix a").ends(0);

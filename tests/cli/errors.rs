@@ -1,5 +1,10 @@
 //! Every way to fail has its exit code, and one clear line that says what to do.
 
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -31,6 +36,43 @@ fn an_address_that_cannot_be_used_is_2() {
     for url in ["localhost:6379", "redsi://h", "redis://h:x", "redis://h?socket_timeot=1"] {
         at(url).run("ping").ends(2).complains("");
         bare().args(&["ping", "--url", url]).ends(2).complains("");
+    }
+}
+
+#[test]
+fn no_password_is_shown_of_an_address_however_it_is_written() {
+    let port = free_port();
+    for url in [
+        format!("redis://u:{PASSWORD} x@127.0.0.1:{port}"),
+        format!("redis://u:x'{PASSWORD}@127.0.0.1:{port}"),
+        format!("u:{PASSWORD}@127.0.0.1:{port}"),
+        format!("redis://127.0.0.1:{port}?pasword={PASSWORD}"),
+        format!("redis://127.0.0.1:{port}?p%61ssword={PASSWORD}"),
+    ] {
+        // Each run is searched for the password at its end.
+        bare().args(&["doctor", "--url", &url]).ends(1);
+        at(&url).run("doctor").ends(1);
+        bare().args(&["ping", &url]).ends(2);
+    }
+}
+
+#[test]
+fn what_a_server_says_does_not_command_the_terminal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut asked = [0; 1024];
+            while stream.read(&mut asked).is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(b"-ERR \x1b[2Jgone\r\n");
+            }
+        }
+    });
+    for line in ["get k", "ping", "ping --count 2 --interval 1ms", "health", "health -d", "doctor"]
+    {
+        let ran = at(&url).run(line);
+        let said = ran.out.clone() + &ran.err;
+        assert!(said.contains("gone") && !said.contains('\u{1b}'), "{ran:?}");
     }
 }
 
@@ -130,6 +172,54 @@ fn a_reader_who_has_gone_is_no_error() {
     drop(child.stdout.take());
     let Ran { code, err, .. } = end(child);
     assert_eq!((code, err.as_str()), (0, ""));
+}
+
+#[test]
+fn variables_that_name_no_cache_are_no_cache_in_memory() {
+    for line in ["set k 1", "get k", "clear --yes"] {
+        bare().var("YOKEDCACHE_KEY_PREFIX", "shop").run(line).ends(2).complains("which cache?");
+    }
+    bare().var("YOKEDCACHE_KEY_PREFX", "x").run("ping").ends(2).complains("KEY_PREFIX?");
+    bare().var("YOKEDCACHE_BACKEND", "memory").run("set k 1").ends(0);
+    bare().var("YOKEDCACHE_KEY_PREFIX", "shop").run("config show").ends(0);
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_not_left_out() {
+    let mut cli = at("memory://");
+    cli.0.env("YOKEDCACHE_KEY_PREFIX", OsStr::from_bytes(b"sh\xff"));
+    cli.run("clear --yes").ends(2).complains("YOKEDCACHE_KEY_PREFIX: is not UTF-8");
+}
+
+#[test]
+fn what_has_no_effect_beside_an_address_is_2() {
+    for line in [
+        "ping --url memory:// --env production",
+        "--url memory:// ping --env production",
+        "--config cache.yaml ping --url memory://",
+    ] {
+        bare().run(line).ends(2).complains("--url");
+    }
+    let (server, _) = redis();
+    let url = format!("redis://{}", server.addr());
+    at(&url).fed(&["ping", "--password-stdin"], b"").ends(2).complains("no password came");
+    // The one that comes by the standard input counts, wherever there was another.
+    let line = format!("{PASSWORD}\n");
+    let old = at(&format!("{url}?password=old")).var("YOKEDCACHE_REDIS_PASSWORD", "older");
+    old.fed(&["ping", "--password-stdin"], line.as_bytes()).ends(0);
+}
+
+#[test]
+fn numbers_that_no_machine_has_room_for_are_2() {
+    for line in [
+        "bench --keys 18446744073709551615",
+        "bench --value-size 99999999999999",
+        "bench --duration 200000000000000d",
+        "ping --count 2 --interval 200000000000000d",
+        "doctor --timeout 200000000000000d",
+    ] {
+        at("memory://").run(line).ends(2).complains("");
+    }
 }
 
 #[test]

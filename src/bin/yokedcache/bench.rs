@@ -30,9 +30,10 @@ pub struct Bench {
     duration: Duration,
     /// Bytes of a value
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
-    value_size: usize,
+    #[arg(value_parser = clap::value_parser!(u64).range(..=LARGEST))]
+    value_size: u64,
     /// Keys it uses
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=MOST_KEYS))]
     keys: u64,
     /// The share of reads among the calls, 0 to 1; the rest are writes
     #[arg(long, default_value_t = 0.9)]
@@ -43,6 +44,10 @@ pub struct Bench {
 const GRACE: Duration = Duration::from_secs(120);
 /// What is told of each kind of call.
 const PERCENTS: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
+/// The largest value any server takes.
+const LARGEST: u64 = 512 << 20;
+/// Their names are kept in memory.
+const MOST_KEYS: u64 = 10_000_000;
 /// Keys stored or removed at once.
 const PAGE: usize = 500;
 
@@ -64,7 +69,7 @@ pub fn run(bench: &Bench, target: &Target, out: Out) -> Outcome {
 }
 
 fn prepare(cache: &Cache, keys: &[String], bench: &Bench, stop: &Stop) -> Outcome<()> {
-    let value = worker::value(bench.value_size);
+    let value = worker::value(bench.value_size as usize);
     for key in keys {
         if stop.is_asked() {
             break;
@@ -79,7 +84,7 @@ fn measure(cache: &Cache, keys: &[String], bench: &Bench, stop: &Stop) -> (Tally
     let load = Load {
         cache,
         keys,
-        value: worker::value(bench.value_size),
+        value: worker::value(bench.value_size as usize),
         ratio: bench.ratio,
         until: started + bench.duration,
         stop,
@@ -87,15 +92,16 @@ fn measure(cache: &Cache, keys: &[String], bench: &Bench, stop: &Stop) -> (Tally
     let mut tally = Tally::default();
     thread::scope(|scope| {
         let begin = |seed| {
-            scope.spawn({
-                let load = &load;
-                move || load.run(seed)
-            })
+            let load = &load;
+            thread::Builder::new().spawn_scoped(scope, move || load.run(seed))
         };
         let threads: Vec<_> = (0..bench.threads).map(begin).collect();
         for thread in threads {
-            // A thread that panicked has said so, and counts nothing.
-            tally.add(&thread.join().unwrap_or_default());
+            match thread {
+                // A thread that panicked has said so, and counts nothing.
+                Ok(thread) => tally.add(&thread.join().unwrap_or_default()),
+                Err(error) => tally.add(&Tally::failed(&format!("no more threads: {error}"))),
+            }
         }
     });
     (tally, started.elapsed())

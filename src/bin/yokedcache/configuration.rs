@@ -1,9 +1,13 @@
 //! Checks or shows the configuration.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
+use serde_saphyr::options::NonFiniteFloatPolicy;
 use yokedcache::Result;
 use yokedcache::config::Config;
 
@@ -64,12 +68,8 @@ fn tell(environment: &str, read: Result<Config>, out: Out) -> Outcome<()> {
 
 /// The names of the environments in a file.
 fn environments(file: &Path) -> Outcome<Vec<String>> {
-    let of = |whole: Value| {
-        let environments = whole.get("cache")?.as_object()?;
-        Some(environments.keys().cloned().collect::<Vec<_>>())
-    };
-    match parsed(file).and_then(of) {
-        Some(found) if !found.is_empty() => Ok(found),
+    match parsed(file) {
+        Some(Whole { cache }) if !cache.is_empty() => Ok(cache.into_keys().collect()),
         // Whoever reads it in earnest says what is wrong with it.
         _ => match Config::load_with(file, "", others()) {
             Err(error) => Err(Failure::from(error)),
@@ -78,10 +78,19 @@ fn environments(file: &Path) -> Outcome<Vec<String>> {
     }
 }
 
-fn parsed(file: &Path) -> Option<Value> {
+/// A file, of which only the names of its environments are looked at.
+#[derive(Deserialize)]
+struct Whole {
+    cache: BTreeMap<String, IgnoredAny>,
+}
+
+fn parsed(file: &Path) -> Option<Whole> {
     let text = fs::read_to_string(file).ok()?;
-    if file.extension().is_some_and(|extension| extension == "toml") {
+    if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")) {
         return toml::from_str(&text).ok();
     }
-    serde_saphyr::from_str(&text).ok()
+    // Numbers are judged by whoever reads them in earnest.
+    let options =
+        serde_saphyr::options! { non_finite_float_policy: NonFiniteFloatPolicy::PassThrough };
+    serde_saphyr::from_str_with_options(&text, options).ok()
 }

@@ -27,6 +27,10 @@ pub struct Tally {
 }
 
 impl Tally {
+    pub fn failed(error: &str) -> Self {
+        Self { errors: 1, first_error: error.to_owned(), ..Self::default() }
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.reads.merge(&other.reads);
         self.writes.merge(&other.writes);
