@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::support::MemcachedServer;
-use super::{at, redis};
+use super::{at, end, redis};
 
 #[test]
 fn a_value_is_stored_and_shown_as_json() {
@@ -86,6 +86,26 @@ fn deleting_says_what_was_not_there() {
     at(&url).run("set a 1").ends(0);
     let shown = at(&url).run("--json delete a").ends(0).records();
     assert_eq!(shown, [json!({"key": "a", "deleted": true})]);
+}
+
+#[test]
+fn everything_is_deleted_though_nobody_reads_it() {
+    let (_server, url) = redis();
+    for key in ["a", "b", "c"] {
+        at(&url).args(&["set", key, "1"]).ends(0);
+    }
+    let mut child = at(&url).start(&["--json", "delete", "a", "b", "c"]);
+    drop(child.stdout.take());
+    end(child).ends(0);
+    at(&url).run("keys").says("");
+}
+
+#[test]
+fn stored_bytes_are_no_json() {
+    for line in ["--json get k --raw", "--json get k --text", "get k --json --raw"] {
+        at("memory://").run(line).ends(2).complains("--");
+    }
+    at("memory://").run("--json stats --prometheus").ends(2).complains("--prometheus");
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub struct Server {
 }
 
 pub fn run(show: &Show, target: &Target, out: Out) -> Outcome {
+    if out.json && show.prometheus {
+        return Err(Failure::usage("--prometheus is no JSON: without --json"));
+    }
     if target.addresses.is_empty() {
         let what = "a memory cache lives in the process that uses it: there is no server to ask";
         return Err(Failure::new(Exit::Refused, "Unsupported", what));

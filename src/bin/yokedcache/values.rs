@@ -20,7 +20,7 @@ pub struct Get {
     /// The key, without the key prefix
     key: String,
     /// The stored bytes as they are, also on a terminal
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     raw: bool,
     /// A value that is a JSON string without its quotes
     #[arg(long, conflicts_with_all = ["raw", "json"])]
@@ -69,6 +69,9 @@ pub struct Life {
 }
 
 pub fn get(get: &Get, target: &Target, out: Out) -> Outcome {
+    if out.json && (get.raw || get.text) {
+        return Err(Failure::usage("--raw and --text are no JSON: without --json"));
+    }
     let key = target.key(&get.key)?;
     match one(target, key)? {
         Ok(stored) => {
@@ -185,17 +188,36 @@ fn parsed(bytes: &[u8]) -> Outcome<Value> {
 }
 
 pub fn delete(delete: &Delete, target: &Target, out: Out) -> Outcome {
-    let mut deleted = 0;
+    // All of it is done before any of it is told: a reader who goes away stops nothing.
+    let mut done = Vec::new();
+    let mut failed = None;
     for key in &delete.keys {
-        let was_there = target.cache.delete(key)?;
-        deleted += u64::from(was_there);
+        match target.cache.delete(key) {
+            Ok(was_there) => done.push((key, was_there)),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    let told = tell_deleted(&done, out);
+    match failed {
+        Some(error) => Err(error.into()),
+        None => told,
+    }
+}
+
+fn tell_deleted(done: &[(&String, bool)], out: Out) -> Outcome {
+    let mut deleted = 0;
+    for (key, was_there) in done {
+        deleted += u64::from(*was_there);
         out.record(&json!({"key": key, "deleted": was_there}))?;
         if !was_there {
             out.aside(format!("{}: there is none", escaped(key)))?;
         }
     }
     out.aside(format!("{} deleted", many(deleted, "entry", "entries")))?;
-    Ok(if deleted == delete.keys.len() as u64 { Exit::Done } else { Exit::No })
+    Ok(if deleted == done.len() as u64 { Exit::Done } else { Exit::No })
 }
 
 pub fn life(life: &Life, target: &Target, out: Out) -> Outcome {
