@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 use std::thread;
 use std::time::Duration;
@@ -71,13 +72,53 @@ fn a_migration_into_itself_or_to_nobody_is_an_error() {
 }
 
 #[test]
+fn a_server_by_another_name_is_the_same() {
+    let (server, url) = redis();
+    fill(&server, 10);
+    let other = url.replace("127.0.0.1", "localhost");
+    for to in [other.clone(), format!("{other}:copy")] {
+        let ran = at(&url).var("MIGRATE_TO", &to).run("--quiet migrate --overwrite");
+        ran.ends(2).complains("itself");
+        assert_eq!(server.command(&["DBSIZE"]), super::support::Reply::Int(10));
+    }
+    // Beside it is not within it.
+    let beside = other.replace("key_prefix=shop", "key_prefix=shop2");
+    at(&url).var("MIGRATE_TO", &beside).run("migrate").ends(0);
+    at(&beside).run("get k1").says("[1]\n");
+}
+
+#[test]
+fn a_prefix_that_ends_with_a_colon_stays_one() {
+    let (server, _) = redis();
+    let to = RedisServer::start(&[]);
+    let from = format!("{}?key_prefix=shop:", server.url());
+    at(&from).run("set a 1").ends(0);
+    at(&from).run(&format!("migrate --to {}", to.url())).ends(0);
+    at(&format!("{}?key_prefix=shop:", to.url())).run("get a").says("1\n");
+}
+
+#[test]
+fn an_export_replaces_files_only_and_leaves_their_rights() {
+    let (server, url) = redis();
+    let file = server.dir().join("backup.jsonl");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    at(&url).args(&["export", "--force", file.to_str().unwrap()]).ends(0);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    for no_file in [server.dir().to_str().unwrap(), "/dev/null"] {
+        at(&url).args(&["export", "--force", no_file]).ends(2).complains("is no file");
+    }
+}
+
+#[test]
 fn ctrl_c_ends_a_migration_with_its_counts_and_another_run_goes_on() {
     let (server, url) = redis();
     fill(&server, 300);
     let to = RedisServer::start(&[]);
     let args = ["--json", "migrate", "--to", to.url(), "--rate", "100", "--batch", "10"];
     let child = at(&url).start(&args);
-    while to.command(&["DBSIZE"]) == super::support::Reply::Int(0) {
+    // Before anything is copied, one entry is there for a moment.
+    while matches!(to.command(&["DBSIZE"]), super::support::Reply::Int(0 | 1)) {
         thread::sleep(Duration::from_millis(20));
     }
     interrupt(&child);

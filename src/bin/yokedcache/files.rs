@@ -1,6 +1,6 @@
 //! Entries in files.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufReader, BufWriter, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ pub fn export(export: &Export, target: &Target, out: Out) -> Outcome {
             return Err(Failure::usage("an export is not for a terminal: name a file, or pipe it"));
         }
         // The entries have the standard output to themselves.
-        let done = written(export, target, io::stdout().lock(), out);
+        let done = written(export, target, io::stdout().lock(), &Stop::on_ctrl_c(), out);
         return match done {
             Err(incomplete) if is_pipe(&incomplete) => {
                 Err(io::Error::from(io::ErrorKind::BrokenPipe).into())
@@ -65,21 +65,40 @@ pub fn export(export: &Export, target: &Target, out: Out) -> Outcome {
         };
     }
     let name = export.file.display().to_string();
-    if export.file.exists() && !export.force {
-        return Err(Failure::usage(format!("{name} is there already: --force replaces it")));
-    }
     let whole = |error: io::Error| Failure::file(&name, &error);
+    let before = replaced(export)?;
+    let stop = Stop::on_ctrl_c();
     // Under its name there is never a part of a file.
     let part = export.file.with_extension(format!("part-{}", process::id()));
-    let file = File::create(&part).map_err(whole)?;
-    let done = written(export, target, BufWriter::new(&file), out);
+    let file = File::create_new(&part).map_err(whole)?;
+    if let Some(before) = before {
+        file.set_permissions(before.permissions()).map_err(whole)?;
+    }
+    let done = written(export, target, BufWriter::new(&file), &stop, out);
     let is_whole = matches!(&done, Ok(report) if !report.stopped);
-    if is_whole {
-        file.sync_all().and_then(|()| fs::rename(&part, &export.file)).map_err(whole)?;
-    } else {
-        fs::remove_file(&part).map_err(whole)?;
+    let kept = match is_whole {
+        true => file.sync_all().and_then(|()| fs::rename(&part, &export.file)),
+        false => fs::remove_file(&part),
+    };
+    if let Err(error) = kept {
+        // It may be what could not be removed: the first error counts.
+        let _ = fs::remove_file(&part);
+        return Err(whole(error));
     }
     finish(done, out)
+}
+
+/// The file that is there already, if it may be replaced.
+fn replaced(export: &Export) -> Outcome<Option<Metadata>> {
+    let name = export.file.display();
+    let Ok(before) = fs::metadata(&export.file) else { return Ok(None) };
+    if !before.is_file() {
+        return Err(Failure::usage(format!("{name} is no file; - is the standard output")));
+    }
+    if !export.force {
+        return Err(Failure::usage(format!("{name} is there already: --force replaces it")));
+    }
+    Ok(Some(before))
 }
 
 fn is_pipe(incomplete: &Incomplete) -> bool {
@@ -97,9 +116,9 @@ fn written(
     export: &Export,
     target: &Target,
     to: impl io::Write,
+    stop: &Stop,
     out: Out,
 ) -> Result<Report, Incomplete> {
-    let stop = Stop::on_ctrl_c();
     let mut bar = Progress::new(out);
     let running = target
         .cache
