@@ -102,6 +102,10 @@ impl CacheSettings {
             set(built, "loader_threads", self.loader_threads, CacheBuilder::loader_threads)?;
         let built = given(built, self.loader_queue, CacheBuilder::loader_queue);
         let built = given(built, self.seed, CacheBuilder::seed);
+        if time(self.timeout).is_some_and(|time| time.is_zero()) {
+            let what = "no call ends in no time; left out, it is the backend's";
+            return Err(within(Fault::new(what), "timeout"));
+        }
         let built = given(built, time(self.timeout), CacheBuilder::timeout);
         let built = if self.strict == Some(true) { built.strict() } else { built };
         self.compressed(self.encoded(built)?)

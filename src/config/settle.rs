@@ -117,7 +117,7 @@ fn hoist(kind: Kind, section: &mut Map, cache: &mut Map) -> Result<(), Fault> {
     for name in SHARED {
         let Some(field) = section.take(name) else { continue };
         match cache.get(name) {
-            Some(said) if same(&said.value, &field.value) => {}
+            Some(said) if same(name, &said.value, &field.value) => {}
             Some(_) => {
                 let what = format!("differs from the {name} beside {}", kind.name());
                 return Err(Fault::new(what).under(name, &field.place));
@@ -128,10 +128,11 @@ fn hoist(kind: Kind, section: &mut Map, cache: &mut Map) -> Result<(), Fault> {
     Ok(())
 }
 
-fn same(one: &Tree, other: &Tree) -> bool {
+/// Whether two values of a setting mean the same. A key prefix may look like a time and is none.
+fn same(name: &str, one: &Tree, other: &Tree) -> bool {
     let time = |tree: &Tree| <Lifetime as serde::Deserialize>::deserialize(tree).ok();
     match (time(one), time(other)) {
-        (Some(one), Some(other)) => one == other,
+        (Some(one), Some(other)) if name == "default_ttl" => one == other,
         _ => one.text().is_some() && one.text() == other.text(),
     }
 }

@@ -39,6 +39,14 @@ const YAML: Cases = &[
         ":6: production.memory.key_prefix: differs from the key_prefix beside memory",
     ),
     (
+        "cache:\n production:\n  backend: memory\n  key_prefix: 5m\n  memory:\n   key_prefix: 300s",
+        ":6: production.memory.key_prefix: differs from the key_prefix beside memory",
+    ),
+    (
+        "cache:\n production:\n  backend: memory\n  timeout: 0",
+        ":4: production.timeout: no call ends in no time; left out, it is the backend's",
+    ),
+    (
         "cache:\n production:\n  backend: memory\n  key_prefix: a\n  key_prefix: b",
         ":5: key_prefix is given twice",
     ),

@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure, Outcome, name};
 use crate::open::source;
 use crate::output::Out;
 use crate::variables::others;
-use crate::words::without_secrets;
+use crate::words::{escaped, without_secrets};
 
 pub fn run(what: &Configuration, global: &Global, out: Out) -> Outcome {
     match what {
@@ -55,13 +55,13 @@ fn tell(environment: &str, read: Result<Config>, out: Out) -> Outcome<()> {
             let settings = serde_json::to_value(&config)?;
             let backend = settings.get("backend").and_then(Value::as_str).unwrap_or_default();
             out.record(&json!({"environment": environment, "ok": true, "backend": backend}))?;
-            out.say(format!("{environment}: ok, {backend}"))
+            out.say(escaped(&format!("{environment}: ok, {backend}")))
         }
         Err(error) => {
             let message = without_secrets(&error.to_string());
             let shown = json!({"kind": name(error.kind()), "message": message});
             out.record(&json!({"environment": environment, "ok": false, "error": shown}))?;
-            out.say(format!("{environment}: {message}"))
+            out.say(escaped(&format!("{environment}: {message}")))
         }
     }
 }
