@@ -105,19 +105,25 @@ pub fn many(number: u64, one: &str, more: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { more })
 }
 
-/// Text that may go to a terminal as it is: no control characters but for line ends and tabs.
+/// Whether a terminal might obey it: control characters, and those that turn the direction of writing, so
+/// that one key looks like another.
+fn commands(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
+/// Text that may go to a terminal as it is: nothing that commands it but line ends and tabs.
 pub fn is_harmless(text: &str) -> bool {
-    !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t')
+    !text.chars().any(|c| commands(c) && c != '\n' && c != '\t')
 }
 
 /// Text in which whatever a terminal might obey is escaped.
 pub fn escaped(text: &str) -> String {
-    let control = |c: char| c.is_control();
-    if !text.contains(control) {
+    if !text.contains(commands) {
         return text.to_owned();
     }
     text.chars().fold(String::new(), |mut out, c| {
-        if control(c) {
+        if commands(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -263,6 +269,8 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {
         assert_eq!(escaped("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(escaped("a\u{202e}b\u{e4}"), "a\\u{202e}b\u{e4}");
+        assert!(!is_harmless("a\u{202e}b") && is_harmless("\u{e4}"));
         assert!(is_harmless("a\tb\n") && !is_harmless("\u{1b}[2J"));
     }
 }
