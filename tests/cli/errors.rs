@@ -131,6 +131,7 @@ fn a_login_that_is_refused_is_4() {
     at(&none).run("get k").ends(4).complains("the server wants a password");
     let wrong = format!("redis://:{PASSWORD}x@{}", server.addr());
     at(&wrong).run("get k").ends(4).complains("the password is wrong");
+    at(&wrong).run("stats").ends(4).complains("WRONGPASS");
 }
 
 #[test]
@@ -138,6 +139,8 @@ fn a_right_that_is_missing_is_4() {
     let server = RedisServer::acl("reader", PASSWORD, "~* +@read +ping");
     at(server.url()).run("get k").ends(1);
     at(server.url()).run("set k 1").ends(4).complains("NOPERM");
+    let ran = at(server.url()).run("--json stats").ends(4).complains("NOPERM");
+    assert_eq!(ran.json()["error"]["kind"], json!("Denied"));
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub struct Server {
     pub numbers: Result<Numbers, String>,
 }
 
+/// What servers say to those who may not ask.
+const REFUSALS: [&str; 4] = ["NOAUTH", "WRONGPASS", "NOPERM", "refuses the login"];
+
 pub fn run(show: &Show, target: &Target, out: Out) -> Outcome {
     if out.json && show.prometheus {
         return Err(Failure::usage("--prometheus is no JSON: without --json"));
@@ -91,7 +94,11 @@ fn if_any(servers: Vec<Server>) -> Outcome<Vec<Server>> {
             .err()
             .map(|why| format!("{} {}: {why}", server.system, server.place))
     });
-    Err(Failure::new(Exit::Unreachable, "Unavailable", first.unwrap_or_default()))
+    let first = first.unwrap_or_default();
+    Err(match REFUSALS.iter().any(|refusal| first.contains(refusal)) {
+        true => Failure::new(Exit::Refused, "Denied", first),
+        false => Failure::new(Exit::Unreachable, "Unavailable", first),
+    })
 }
 
 fn document(servers: &[Server], out: Out) -> Outcome<()> {

@@ -18,6 +18,10 @@ fn walk(settings: &Value, found: &mut Vec<Address>) {
     let Some(fields) = settings.as_object() else { return };
     for (name, section) in fields {
         match name.as_str() {
+            // Their names are free: one may be called as a backend is.
+            "routes" => {
+                section.as_object().into_iter().flatten().for_each(|(_, node)| walk(node, found))
+            }
             "redis" if section.is_object() => found.extend(address(System::Redis, section)),
             "memcached" if section.is_object() => found.extend(address(System::Memcached, section)),
             _ => walk(section, found),
@@ -85,6 +89,8 @@ mod tests {
         let memcached = found.iter().find(|address| address.system == System::Memcached).unwrap();
         assert_eq!(memcached.places, [Place::tcp("a:1", 0), Place::tcp("b:11211", 0)]);
         assert!(memcached.is_binary() && !memcached.is_hidden);
+        let routes = json!({"routes": {"redis": {"memcached": {"url": "memcached://a"}}}});
+        assert_eq!(addresses(&routes)[0].places, [Place::tcp("a", 11211)]);
         let both = addresses(&json!({"memcached": {"url": "memcached://a", "servers": ["b"]}}));
         assert_eq!(both[0].places, [Place::tcp("a", 11211), Place::tcp("b", 11211)]);
     }
