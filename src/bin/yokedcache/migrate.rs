@@ -1,8 +1,6 @@
 //! Copying entries to another cache.
 
 use std::ops::ControlFlow;
-use std::process;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::json;
@@ -16,7 +14,6 @@ use crate::ping::ms;
 use crate::progress::Progress;
 use crate::server::address::Address;
 use crate::stop::Stop;
-use crate::stored::look;
 use crate::words::{count, escaped, lasting, many, size};
 
 /// Copies entries to another cache. What is there already stays, unless told otherwise: run again, it
@@ -47,14 +44,11 @@ pub struct Migrate {
     batch: usize,
 }
 
-/// What is stored to be looked for goes by itself if this program dies.
-const SHORT: Duration = Duration::from_secs(10);
-
 pub fn run(migrate: &Migrate, global: &Global, out: Out) -> Outcome {
     let stop = Stop::on_ctrl_c();
     let from = open(global)?;
     let to = open_beside(&from, &migrate.to)?;
-    if is_within(&to, &from) || (!migrate.dry_run && sees(&from, &to)) {
+    if is_within(&to, &from) {
         let what = "a cache cannot be migrated into itself, or into a namespace of its own: give --to \
                     another server or another ?key_prefix=";
         return Err(Failure::usage(what));
@@ -90,28 +84,13 @@ pub fn run(migrate: &Migrate, global: &Global, out: Out) -> Outcome {
     finish(done, out)
 }
 
-/// Whether the one names entries of the other, as far as addresses tell.
+/// Whether the one names entries of the other, as far as addresses tell; the library tries it out.
 fn is_within(to: &Target, from: &Target) -> bool {
     let shared = to.addresses.iter().any(|a| {
         let same = |b: &&Address| a.db == b.db && a.places.iter().any(|at| b.places.contains(at));
         from.addresses.iter().any(|b| same(&b))
     });
     shared && to.prefix.starts_with(&from.prefix)
-}
-
-/// Whether an entry of the one is seen in the other, where its prefix would let it: a server may have two
-/// names, and a cluster has many. That it cannot be tried comes out in the copying itself.
-fn sees(from: &Target, to: &Target) -> bool {
-    let Some(within) = to.prefix.strip_prefix(&from.prefix) else { return false };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let key = format!("~migrate-{}-{}", process::id(), now.as_nanos());
-    if !to.cache.entry(&key).ttl(SHORT).set(&1).is_ok_and(|stored| stored) {
-        return false;
-    }
-    let found = look(from, &[&format!("{within}{key}")], true);
-    // It goes by itself if it cannot be deleted.
-    let _ = to.cache.delete(&key);
-    found.is_ok_and(|found| matches!(found[..], [Ok(_)]))
 }
 
 fn named(target: &Target) -> String {
