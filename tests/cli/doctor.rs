@@ -1,6 +1,6 @@
 //! The doctor: each illness by its right name, and no other.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
@@ -128,6 +128,23 @@ fn a_server_that_never_ends_its_answer() {
     let started = Instant::now();
     Diagnosis::with(&url, "300ms", None).fails_only("login", "no answer in time");
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_memcached_that_does_not_tell_its_numbers() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("memcached://{}?key_prefix=shop", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut answers = stream.try_clone().unwrap();
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let answer = if line == "version" { "VERSION 1.6.0\r\n" } else { "ERROR\r\n" };
+                answers.write_all(answer.as_bytes()).unwrap();
+            }
+        }
+    });
+    let found = Diagnosis::with(&url, "300ms", Some(1));
+    found.says("version", "not told: ERROR").skips(&["memory", "eviction", "connections"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A Memcached server that answers: who may use it, and how it is set up.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use super::report::Report;
@@ -9,7 +10,7 @@ use super::shared::{
 use crate::server::address::Address;
 use crate::server::memcached::Memcached;
 use crate::server::reach::said;
-use crate::server::socket::Stream;
+use crate::server::socket::{Stream, is_late};
 use crate::server::{Facts, number};
 use crate::words::{count, size};
 
@@ -25,7 +26,10 @@ pub fn examine(address: &Address, stream: Stream, report: &mut Report) -> bool {
         return false;
     }
     let asked = Instant::now();
-    let facts = memcached.facts("").unwrap_or_default();
+    let facts = match memcached.facts("") {
+        Ok(facts) => facts,
+        Err(error) => return without_facts(&error, report),
+    };
     let trip = asked.elapsed();
     let settings = memcached.facts("settings").unwrap_or_default();
     version(&facts, report);
@@ -41,6 +45,20 @@ pub fn examine(address: &Address, stream: Stream, report: &mut Report) -> bool {
     let now = number(&facts, "curr_connections").unwrap_or_default();
     judge_connections(address, now, number(&settings, "maxconns"), report);
     true
+}
+
+/// Nothing is judged by numbers that were not told.
+fn without_facts(error: &io::Error, report: &mut Report) -> bool {
+    let is_late = is_late(error);
+    if is_late {
+        report.fail("version", said(error), "the server hangs now and then");
+    } else {
+        let found = format!("not told: {}", said(error));
+        report.warn("version", found, "what stands in front of the server may not know stats");
+    }
+    let (left, _) = report.left(&AFTER_LOGIN);
+    report.skip(&left, "stats");
+    !is_late
 }
 
 fn log_in(address: &Address, memcached: &mut Memcached, report: &mut Report) -> bool {
