@@ -15,6 +15,19 @@ fn a_value_is_stored_and_shown_as_json() {
 }
 
 #[test]
+fn whole_numbers_lose_no_digits() {
+    let (_server, url) = redis();
+    for json in ["18446744073709551616", r#"{"a\\\"1": [-9223372036854775809]}"#] {
+        at(&url).args(&["set", "n", json]).ends(2).complains("more than 64 bits");
+    }
+    at(&url).run("get n").ends(1);
+    for json in ["18446744073709551615", r#"{"1\\":"99999999999999999999","f":1e+300}"#] {
+        at(&url).args(&["set", "n", json]).ends(0);
+        at(&url).run("get n").ends(0).says(&format!("{json}\n"));
+    }
+}
+
+#[test]
 fn text_and_bytes_are_stored_as_told() {
     let (_server, url) = redis();
     at(&url).args(&["set", "t", "hello there", "--text"]).ends(0);

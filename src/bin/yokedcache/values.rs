@@ -183,8 +183,31 @@ fn text(bytes: Vec<u8>) -> Outcome<String> {
 
 fn parsed(bytes: &[u8]) -> Outcome<Value> {
     let advice = "text is stored with --text, anything with --bytes";
-    serde_json::from_slice(bytes)
-        .map_err(|error| Failure::usage(format!("the value is not JSON ({error}); {advice}")))
+    let value = serde_json::from_slice(bytes)
+        .map_err(|error| Failure::usage(format!("the value is not JSON ({error}); {advice}")))?;
+    match too_large_a_number(bytes) {
+        Some(number) => Err(Failure::usage(format!(
+            "the whole number {number} has more than 64 bits, and would lose digits; {advice}"
+        ))),
+        None => Ok(value),
+    }
+}
+
+/// The first whole number in JSON that would become one with a fraction.
+fn too_large_a_number(json: &[u8]) -> Option<&str> {
+    let (mut is_string, mut is_escaped) = (false, false);
+    let numbers = json.split(|byte| {
+        let quote = *byte == b'"' && !is_escaped;
+        is_escaped = is_string && *byte == b'\\' && !is_escaped;
+        is_string ^= quote;
+        is_string || !matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
+    });
+    let mut numbers = numbers.filter_map(|number| std::str::from_utf8(number).ok());
+    numbers.find(|number| {
+        let digits = number.strip_prefix('-').unwrap_or(number);
+        let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err()
+    })
 }
 
 pub fn delete(delete: &Delete, target: &Target, out: Out) -> Outcome {
