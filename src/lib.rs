@@ -41,7 +41,7 @@
 //! | [Monitoring](monitoring) | what a cache counts and times, and how Prometheus and others get it |
 //! | [Migration](migration) | how entries come from one cache to another, into a file and back |
 //! | `command_line` (with the feature `cli`) | the program `yokedcache` |
-//! | `troubleshooting` (with the feature `cli`) | what each error says, what is behind it, and what to do |
+//! | `troubleshooting` (with the feature `cli`) | what errors of common faults say, what is behind them, and what to do |
 //!
 //! # Features
 //!
