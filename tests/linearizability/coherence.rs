@@ -16,7 +16,7 @@ use crate::history::{Event, History, Place, Reach, Recorder, Span, now};
 use crate::processes::{Kind, alone_there};
 use crate::support::{MemcachedServer, Plan, Proxy, RedisCluster, RedisServer, Resp};
 use crate::worker::Dice;
-use crate::{breaks_it, few, keeps_it_within, processes, within};
+use crate::{PROCESSES, THREADS, breaks_it, few, keeps_it_within, processes, within_while};
 use yokedcache::backend::Backend;
 use yokedcache::{Cache, Fallback, Memory, Redis, Tiered};
 
@@ -171,6 +171,9 @@ fn a_fallback_from_tiers_forgets_nothing_over_a_bad_network() {
     });
 }
 
+/// That an outage was over, so many times, and what came after it was looked at.
+const OUTAGES: u64 = 3;
+
 #[track_caller]
 fn outages_of(what: &str, lag: Lag, primary: impl FnOnce(Redis) -> Box<dyn Backend>) {
     let server = RedisServer::start(&[]);
@@ -202,15 +205,19 @@ fn outages_of(what: &str, lag: Lag, primary: impl FnOnce(Redis) -> Box<dyn Backe
             proxy.set(Plan::Pass);
         }
     };
+    // However fast this machine is: until there were outages, or clearly none will come.
+    let each = some() / (PROCESSES * THREADS);
+    let goes_on =
+        |done| done < each || outages.load(Ordering::Relaxed) < OUTAGES && done < 1_000_000;
     let history = keeps_it_within(what, lag, || {
         thread::scope(|scope| {
             scope.spawn(trouble);
-            let history = within(slice::from_ref(&cache), some());
+            let history = within_while(slice::from_ref(&cache), &goes_on);
             done.store(true, Ordering::Relaxed);
             history
         })
     });
     at_most_one_in(10, &history);
     println!("{} outages", outages.load(Ordering::Relaxed));
-    assert!(outages.load(Ordering::Relaxed) > 1, "too few outages: {outages:?}");
+    assert!(outages.load(Ordering::Relaxed) >= OUTAGES, "too few outages: {outages:?}");
 }

@@ -128,14 +128,18 @@ fn breaks_it(what: &str, play: impl FnOnce() -> History) {
 
 /// Caches over one memory take the place of processes.
 fn within(caches: &[Cache], operations: u64) -> History {
-    let caches_count = caches.len() as u64;
-    let (threads, operations) = (PROCESSES * THREADS / caches_count, operations / caches_count);
+    within_while(caches, &|done| done < operations / (PROCESSES * THREADS))
+}
+
+/// The same, each thread as long as `goes_on` after so many operations of its own.
+fn within_while(caches: &[Cache], goes_on: &(impl Fn(u64) -> bool + Sync)) -> History {
+    let threads = PROCESSES * THREADS / caches.len() as u64;
     let mut history = History::default();
     thread::scope(|scope| {
         let play = |(cache, place): (_, u8)| {
             let first = u64::from(place) * threads;
             // They are one process: what one does the other knows.
-            scope.spawn(move || worker::play(cache, 0, first, threads, operations, 1))
+            scope.spawn(move || worker::play(cache, 0, first, threads, goes_on, 1))
         };
         let players: Vec<_> = caches.iter().zip(0..).map(play).collect();
         players.into_iter().for_each(|player| history.merge(player.join().unwrap()));

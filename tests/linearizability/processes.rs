@@ -135,7 +135,9 @@ fn worker() {
     tell("ready");
     orders.recv().unwrap();
     let first = u64::from(task.process) * THREADS;
-    let history = worker::play(&cache, task.process, first, THREADS, task.operations, task.seed);
+    let each = task.operations / THREADS;
+    let goes_on = |done| done < each;
+    let history = worker::play(&cache, task.process, first, THREADS, &goes_on, task.seed);
     let file = BufWriter::new(File::create(task.file).unwrap());
     serde_json::to_writer(file, &history).unwrap();
 }

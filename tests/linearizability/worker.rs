@@ -175,13 +175,14 @@ pub struct Player<'c> {
     pub recorder: Arc<Recorder>,
 }
 
-/// Plays in `threads` threads; `first` is the number of the first among those of all processes.
+/// Plays in `threads` threads, each as long as `goes_on` after so many operations of its own;
+/// `first` is the number of the first among the threads of all processes.
 pub fn play(
     cache: &Cache,
     place: Place,
     first: u64,
     threads: u64,
-    operations: u64,
+    goes_on: &(impl Fn(u64) -> bool + Sync),
     seed: u64,
 ) -> History {
     let ids = first..first + threads;
@@ -190,7 +191,8 @@ pub fn play(
         for (id, recorder) in ids.zip(&recorders) {
             let dice = Dice::new(seed + id);
             let mut player = Player { cache, dice, recorder: recorder.clone() };
-            scope.spawn(move || (0..operations / threads).for_each(|_| player.step()));
+            scope
+                .spawn(move || (0..).take_while(|&done| goes_on(done)).for_each(|_| player.step()));
         }
     });
     // Refreshes write down what they load, too.
