@@ -3,6 +3,9 @@
 //! A pure structure. Whoever holds it has locked it, tells it the time, and drops what it hands
 //! out after unlocking.
 
+mod changes;
+mod removal;
+
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -10,24 +13,13 @@ use hashlink::linked_hash_map::RawEntryMut;
 use hashlink::{DefaultHashBuilder, LinkedHashMap};
 use smol_str::SmolStr;
 
-use super::counted::{Counted, Limit};
+use super::counted::Counted;
 use super::index::{Roster, TagIndex};
 use super::lease::{Leases, Request};
-use super::slot::{Gone, Place, Presence, Reason, Slot, weight};
-use super::wheel::{Step, Wheel};
-use crate::backend::{
-    Ask, Cause, Change, CodecId, Entry, Found, Grant, Life, More, NotDone, Origin, Over, Read,
-    Tags, Token, Want, When, Wrote,
-};
-use crate::clock::{self, NEVER, Tick};
-use crate::number;
-
-/// How many timers one search for an expired entry may move.
-const STEPS_PER_SEARCH: usize = 1024;
-/// A shard with at most this many entries is moved to a smaller table in one go.
-const FEW: usize = 64;
-/// How many entries one eviction may spare because they were read.
-const SPARED: usize = 1024;
+use super::slot::{Gone, Place, Presence, Reason, Slot};
+use super::wheel::Wheel;
+use crate::backend::{Ask, Cause, Found, Grant, Life, More, Origin, Over, Read, Tags, Token, Want};
+use crate::clock::{self, Tick};
 
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -194,46 +186,6 @@ impl Shard {
         self.leases.ask(&request, now())
     }
 
-    /// Makes a change if its condition holds.
-    pub(super) fn write(
-        &mut self,
-        place: Place<'_>,
-        when: &When,
-        change: Change,
-        now: Tick,
-        out: &mut Wrote,
-    ) -> Option<Gone> {
-        if let (Change::Release, When::Lease(lease)) = (&change, when) {
-            let held = self.leases.holds(place.key, lease, self.origin, now);
-            self.leases.release(place.key, lease);
-            *out = if held { Wrote::Done(None) } else { Wrote::Not(NotDone::Overtaken) };
-            return None;
-        }
-        if let Some(unmet) = self.unmet(place, when, now) {
-            *out = Wrote::Not(unmet);
-            return None;
-        }
-        match change {
-            Change::Put(entry, life) => {
-                self.leases.overtake(place.key);
-                self.put(place, entry, &life, now, out)
-            }
-            Change::Remove => {
-                self.leases.overtake(place.key);
-                self.remove(place, now, out)
-            }
-            Change::Expire(life) => {
-                *out = self.expire(place, life, now);
-                None
-            }
-            Change::Add { by, from, life } => self.add(place, by, from, &life, now, out),
-            Change::Release => {
-                *out = Wrote::Not(NotDone::Overtaken);
-                None
-            }
-        }
-    }
-
     fn slot(&self, place: Place<'_>) -> Option<&Slot> {
         let found = self.entries.raw_entry().from_key_hashed_nocheck(place.hash, place.key);
         found.map(|(_, slot)| slot)
@@ -244,210 +196,6 @@ impl Shard {
             RawEntryMut::Occupied(found) => Some(found.into_mut()),
             RawEntryMut::Vacant(_) => None,
         }
-    }
-
-    fn unmet(&mut self, place: Place<'_>, when: &When, now: Tick) -> Option<NotDone> {
-        let live = |slot: &&Slot| slot.is_live(now);
-        match when {
-            When::Always => None,
-            When::Absent => self.slot(place).filter(live).map(|_| NotDone::Exists),
-            When::Present => self.slot(place).filter(live).is_none().then_some(NotDone::Absent),
-            When::Version(token) => match self.slot(place).filter(|slot| !slot.is_expired(now)) {
-                None => Some(NotDone::Absent),
-                Some(slot) => {
-                    let same = token.origin == self.origin && token.id == u128::from(slot.version);
-                    (!same).then_some(NotDone::Changed)
-                }
-            },
-            When::Lease(lease) => (!self.leases.holds(place.key, lease, self.origin, now))
-                .then_some(NotDone::Overtaken),
-        }
-    }
-
-    fn put(
-        &mut self,
-        place: Place<'_>,
-        entry: Entry,
-        life: &Life,
-        now: Tick,
-        out: &mut Wrote,
-    ) -> Option<Gone> {
-        let version = self.next_version();
-        *out = Wrote::Done(Some(Token::new(self.origin, u128::from(version))));
-        self.bytes += weight(place.key, &entry);
-        match self.entries.raw_entry_mut().from_key_hashed_nocheck(place.hash, place.key) {
-            RawEntryMut::Occupied(mut found) => {
-                found.to_back();
-                let (key, slot) = found.into_key_value();
-                let expired = slot.is_expired(now);
-                let reason = if expired { Reason::Expired } else { Reason::Replaced };
-                self.counted.add(reason);
-                let old = std::mem::replace(&mut slot.entry, entry);
-                slot.set_life(life, now);
-                slot.version = version;
-                self.wheel.schedule(slot.id, slot.end);
-                if old.tags != slot.entry.tags {
-                    self.tags.remove(slot.id, &old.tags);
-                    self.tags.add(slot.id, &slot.entry.tags);
-                }
-                self.bytes -= weight(place.key, &old);
-                Some(Gone { key: key.clone(), entry: old, reason })
-            }
-            RawEntryMut::Vacant(vacant) => {
-                let key = SmolStr::new(place.key);
-                let id = self.roster.add(key.clone());
-                let mut slot = Slot {
-                    entry,
-                    written: now,
-                    soft: NEVER,
-                    end: NEVER,
-                    cap: NEVER,
-                    version,
-                    id,
-                    marked: false,
-                };
-                slot.set_life(life, now);
-                if slot.end != NEVER {
-                    self.wheel.schedule(id, slot.end);
-                }
-                self.tags.add(id, &slot.entry.tags);
-                vacant.insert_hashed_nocheck(place.hash, key, slot);
-                None
-            }
-        }
-    }
-
-    fn remove(&mut self, place: Place<'_>, now: Tick, out: &mut Wrote) -> Option<Gone> {
-        let found = self.entries.raw_entry_mut().from_key_hashed_nocheck(place.hash, place.key);
-        let RawEntryMut::Occupied(found) = found else {
-            *out = Wrote::Not(NotDone::Absent);
-            return None;
-        };
-        let (key, slot) = found.remove_entry();
-        let live = slot.is_live(now);
-        *out = if live { Wrote::Done(None) } else { Wrote::Not(NotDone::Absent) };
-        let reason = if slot.is_expired(now) { Reason::Expired } else { Reason::Deleted };
-        Some(self.forget(key, slot, reason))
-    }
-
-    /// A value kept when stale stays so for as long after its new end as after the old.
-    fn expire(&mut self, place: Place<'_>, life: Option<std::time::Duration>, now: Tick) -> Wrote {
-        let Some(slot) = self.slot_mut(place).filter(|slot| slot.is_live(now)) else {
-            return Wrote::Not(NotDone::Absent);
-        };
-        let end = clock::after(now, life);
-        let slides = slot.end != slot.cap;
-        if slot.soft == NEVER {
-            slot.cap = end;
-        } else {
-            slot.cap = end.saturating_add(slot.cap.saturating_sub(slot.soft));
-            slot.soft = end;
-        }
-        // Who slides the entry goes on sliding it: its idle end stays.
-        slot.end = if slides { slot.end.min(slot.cap) } else { slot.cap };
-        let (id, end, version) = (slot.id, slot.end, slot.version);
-        self.wheel.schedule(id, end);
-        self.leases.overtake(place.key);
-        Wrote::Done(Some(Token::new(self.origin, u128::from(version))))
-    }
-
-    fn add(
-        &mut self,
-        place: Place<'_>,
-        by: i64,
-        from: i64,
-        life: &Life,
-        now: Tick,
-        out: &mut Wrote,
-    ) -> Option<Gone> {
-        let live = self.slot(place).filter(|slot| slot.is_live(now));
-        let exists = live.is_some();
-        let sum = match number::add(live.map(|slot| &slot.entry), from, by) {
-            Ok(sum) => sum,
-            Err(error) => {
-                *out = Wrote::Failed(error);
-                return None;
-            }
-        };
-        let text = sum.to_string();
-        let gone = if exists {
-            self.renumber(place, text)
-        } else {
-            self.put(place, Entry::new(text, CodecId::INT), life, now, out)
-        };
-        self.leases.overtake(place.key);
-        *out = Wrote::Number(sum);
-        gone
-    }
-
-    /// Puts another number into an entry that keeps everything else. The old value goes out: what
-    /// it was decoded to may run code of the user's when it is dropped.
-    fn renumber(&mut self, place: Place<'_>, text: String) -> Option<Gone> {
-        let version = self.next_version();
-        let found = self.entries.raw_entry_mut().from_key_hashed_nocheck(place.hash, place.key);
-        let RawEntryMut::Occupied(mut found) = found else { return None };
-        found.to_back();
-        let (key, slot) = found.into_key_value();
-        self.bytes = self.bytes + text.len() - slot.entry.value.bytes().len();
-        let entry = slot.entry.clone();
-        slot.entry.value = text.into();
-        slot.version = version;
-        self.counted.add(Reason::Replaced);
-        Some(Gone { key: key.clone(), entry, reason: Reason::Replaced })
-    }
-
-    /// Takes the bookkeeping of an entry away that is no longer in the map.
-    fn forget(&mut self, key: SmolStr, slot: Slot, reason: Reason) -> Gone {
-        self.wheel.cancel(slot.id);
-        self.tags.remove(slot.id, &slot.entry.tags);
-        self.roster.remove(slot.id);
-        self.bytes -= weight(&key, &slot.entry);
-        self.counted.add(reason);
-        Gone { key, entry: slot.entry, reason }
-    }
-
-    fn forget_id(&mut self, id: u32, reason: Reason) -> Option<Gone> {
-        let key = self.roster.get(id)?.clone();
-        let (key, slot) = self.entries.remove_entry(key.as_str())?;
-        Some(self.forget(key, slot, reason))
-    }
-
-    /// Removes the entry used least recently, for this limit's sake.
-    pub(super) fn pop_least_recent(&mut self, limit: Limit) -> Option<Gone> {
-        for _ in 0..SPARED {
-            let Some(mut front) = self.entries.front_entry().filter(|_| !self.exact) else { break };
-            if !std::mem::take(&mut front.get_mut().marked) {
-                break;
-            }
-            front.to_back();
-        }
-        let (key, slot) = self.entries.pop_front()?;
-        self.counted.evicted_for(limit);
-        Some(self.forget(key, slot, Reason::Evicted))
-    }
-
-    /// Removes an expired entry, if a bounded search finds one.
-    pub(super) fn pop_expired(&mut self, now: Tick) -> Option<Gone> {
-        for _ in 0..STEPS_PER_SEARCH {
-            match self.wheel.step(now) {
-                Step::Expired(id) => return self.forget_id(id, Reason::Expired),
-                Step::Moved => {}
-                Step::Idle => return None,
-            }
-        }
-        None
-    }
-
-    /// Removes up to `most` expired entries; true when there is no more to do.
-    pub(super) fn sweep(&mut self, now: Tick, most: usize, gone: &mut Vec<Gone>) -> bool {
-        for _ in 0..most {
-            match self.wheel.step(now) {
-                Step::Expired(id) => gone.extend(self.forget_id(id, Reason::Expired)),
-                Step::Moved => {}
-                Step::Idle => return true,
-            }
-        }
-        false
     }
 
     /// Forgets rights to fill whose time is over.
@@ -472,30 +220,6 @@ impl Shard {
         self.roster.end()
     }
 
-    /// Removes those of these entries whose tags `hit` says so of.
-    pub(super) fn remove_where(
-        &mut self,
-        ids: &[u32],
-        hit: &dyn Fn(&Tags) -> bool,
-        gone: &mut Vec<Gone>,
-    ) {
-        for id in ids {
-            let Some(key) = self.roster.get(*id) else { continue };
-            if self.entries.get(key.as_str()).is_some_and(|slot| hit(&slot.entry.tags)) {
-                gone.extend(self.forget_id(*id, Reason::Invalidated));
-            }
-        }
-    }
-
-    /// Removes the entries with these keys.
-    pub(super) fn remove_keys(&mut self, keys: &[&SmolStr], gone: &mut Vec<Gone>) {
-        for key in keys {
-            if let Some((key, slot)) = self.entries.remove_entry(key.as_str()) {
-                gone.push(self.forget(key, slot, Reason::Invalidated));
-            }
-        }
-    }
-
     /// The keys under these numbers, and what their entries are.
     pub(super) fn keys(&self, ids: Range<u32>, now: Tick) -> Vec<(SmolStr, Presence)> {
         let keys = ids.filter_map(|id| self.roster.get(id));
@@ -505,27 +229,6 @@ impl Shard {
         };
         keys.map(|key| (key.clone(), presence(key))).collect()
     }
-
-    /// If the table is far too large for the few entries left, moves them to a new one and hands
-    /// out the old to be dropped. Entries keep their numbers: a walk may be under way. Numbers
-    /// begin anew only when no entry is left that a walk would have to meet.
-    pub(super) fn compacted(&mut self) -> Option<Leftovers> {
-        if self.entries.len() > FEW || self.entries.capacity() <= 8 * FEW {
-            return None;
-        }
-        let mut small = LinkedHashMap::with_hasher(self.entries.hasher().clone());
-        while let Some((key, slot)) = self.entries.pop_front() {
-            small.insert(key, slot);
-        }
-        let old = std::mem::replace(&mut self.entries, small);
-        let numbers = self.entries.is_empty().then(|| {
-            let wheel = std::mem::replace(&mut self.wheel, Wheel::new());
-            (std::mem::take(&mut self.roster), wheel)
-        });
-        Some((old, numbers))
-    }
 }
 
 type Entries = LinkedHashMap<SmolStr, Slot, DefaultHashBuilder>;
-/// What compaction leaves to be dropped.
-pub(super) type Leftovers = (Entries, Option<(Roster, Wheel)>);
