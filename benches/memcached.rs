@@ -12,6 +12,7 @@
 //! speak the meta protocol. `memcache::exp` and ours bound each call by a deadline and know a dead
 //! connection; the bare loop does not. They take turns, 0.3 seconds each.
 
+mod ours;
 mod rounds;
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -25,19 +26,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::{env, fs};
 
-use bytes::Bytes;
 use memcache::exp::{Memcache, Ttl};
-use rounds::{
-    CONNECTIONS, Contender, KEYS, Plan, Row, VALUE_BYTES, median, print_header, ratio, row,
-};
+use ours::{LARGE_KEYS, MANY, Ours, key, numbers, raw_key};
+use rounds::{CONNECTIONS, Contender, KEYS, Plan, Row, median, print_header, ratio, row};
 use support::MemcachedServer;
 use yokedcache::{Cache, Memcached};
-
-const LARGE_KEYS: usize = 100;
-const LARGE_BYTES: usize = 100_000;
-const TAGS: usize = 100;
-/// Keys in a call that reads many.
-const MANY: usize = 100;
 
 /// Somebody who knows the protocol, and that nothing will ever go wrong.
 struct Raw {
@@ -156,24 +149,9 @@ const ROWS: [Row<Arena>; 23] = [
 /// What all rows use.
 struct Arena {
     server: MemcachedServer,
-    cache: Cache,
+    ours: Ours,
     exp: Memcache,
     raw: Raw,
-    /// Without a prefix: the cache's own is as long as that of `raw_keys`.
-    keys: Vec<String>,
-    raw_keys: Vec<String>,
-    tags: Vec<String>,
-    value: Bytes,
-    large: Bytes,
-    text: String,
-}
-
-fn key(number: usize) -> String {
-    format!("user:profile:{number:08}")
-}
-
-fn raw_key(number: usize) -> String {
-    format!("them:{}", key(number))
 }
 
 fn open(url: &str) -> Cache {
@@ -192,41 +170,30 @@ impl Arena {
         // Room for all, so that nothing is evicted.
         let server = MemcachedServer::start(&["-m", "1024"]);
         Self {
-            cache: open(server.url()),
+            ours: Ours::new(open(server.url())),
             exp: open_exp(server.port()),
             raw: Raw::new(server.port()),
-            keys: (0..KEYS).map(key).collect(),
-            raw_keys: (0..KEYS).map(raw_key).collect(),
-            tags: (0..TAGS).map(|number| format!("team:{number}")).collect(),
-            value: vec![b'v'; VALUE_BYTES].into(),
-            large: vec![b'v'; LARGE_BYTES].into(),
-            text: "v".repeat(VALUE_BYTES),
             server,
         }
     }
 
-    fn key(&self, turn: usize) -> &str {
-        &self.keys[turn % KEYS]
-    }
-
-    fn raw_key(&self, turn: usize) -> &str {
-        &self.raw_keys[turn % KEYS]
-    }
-
     fn fill(&self) {
-        for key in &self.keys {
-            assert!(self.cache.set_bytes(key, self.value.clone()).expect("a valid key"));
-        }
-        self.fill_theirs(&self.raw_keys, &self.value);
+        self.ours.fill();
+        self.fill_theirs(&self.ours.raw_keys, &self.ours.value);
     }
 
     fn fill_theirs(&self, keys: &[String], value: &[u8]) {
         self.exp.set_many(keys.iter().map(|key| (key, value)), Ttl::NEVER).expect("valid keys");
     }
 
-    fn get(&self, cache: &Cache, turn: usize) {
-        let value = cache.get_bytes(self.key(turn)).expect("an answer");
-        black_box(value.expect("every key is there"));
+    /// The bytes of what ours decode.
+    fn fill_theirs_with_text(&self) {
+        self.fill_theirs(&self.ours.raw_keys, format!("{:?}", self.ours.text).as_bytes());
+    }
+
+    /// Their keys, with an end of their own.
+    fn raw_keys(&self, end: &str) -> Vec<String> {
+        self.ours.raw_keys.iter().map(|key| format!("{key}:{end}")).collect()
     }
 
     fn exp_get_of(&self, key: &str) {
@@ -238,180 +205,122 @@ impl Arena {
         black_box(self.raw.get(key).expect("every key is there"));
     }
 
-    fn exp_get(&self) -> Contender<'_> {
-        Contender::new("exp", |turn| self.exp_get_of(self.raw_key(turn)))
+    fn exp_set_of(&self, key: &str) {
+        self.exp.set(key, &*self.ours.value, Ttl::NEVER).expect("a valid key");
     }
 
-    fn raw_get(&self) -> Contender<'_> {
-        Contender::new("raw", |turn| self.raw_get_of(self.raw_key(turn)))
+    /// A get by each of those who are compared with ours.
+    fn and_gets<'a>(&'a self, ours: Contender<'a>) -> Vec<Contender<'a>> {
+        let exp = Contender::new("exp", |turn| self.exp_get_of(self.ours.raw_key(turn)));
+        let raw = Contender::new("raw", |turn| self.raw_get_of(self.ours.raw_key(turn)));
+        vec![ours, exp, raw]
     }
 
-    fn exp_set(&self) -> Contender<'_> {
-        Contender::new("exp", |turn| {
-            self.exp.set(self.raw_key(turn), &*self.value, Ttl::NEVER).expect("a valid key");
-        })
-    }
-
-    fn raw_set(&self) -> Contender<'_> {
-        Contender::new("raw", |turn| self.raw.set(self.raw_key(turn), &self.value))
+    fn and_sets<'a>(&'a self, ours: Contender<'a>) -> Vec<Contender<'a>> {
+        let exp = Contender::new("exp", |turn| self.exp_set_of(self.ours.raw_key(turn)));
+        let raw = Contender::new("raw", |turn| {
+            self.raw.set(self.ours.raw_key(turn), &self.ours.value);
+        });
+        vec![ours, exp, raw]
     }
 
     fn gets(&self) -> Vec<Contender<'_>> {
-        let ours = Contender::new("ours", |turn| self.get(&self.cache, turn));
         let meta = Contender::new("exp's MetaClient", |turn| {
-            let value = self.exp.meta().get(self.raw_key(turn)).send().expect("an answer");
+            let value = self.exp.meta().get(self.ours.raw_key(turn)).send().expect("an answer");
             assert!(black_box(value).value.is_some(), "every key is there");
         });
-        vec![ours, self.exp_get(), self.raw_get(), meta]
+        let mut all = self.and_gets(self.ours.gets());
+        all.push(meta);
+        all
     }
 
     fn misses(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("none");
-        let raw_keys: Vec<_> = self.raw_keys.iter().map(|key| format!("{key}:none")).collect();
-        let other_keys = raw_keys.clone();
-        let ours = Contender::new("ours", move |turn| {
-            assert!(cache.get_bytes(self.key(turn)).expect("an answer").is_none());
-        });
+        let (exp_keys, raw_keys) = (self.raw_keys("none"), self.raw_keys("none"));
         let exp = Contender::new("exp", move |turn| {
-            let value = self.exp.get::<Vec<u8>>(&raw_keys[turn % KEYS]).expect("an answer");
+            let value = self.exp.get::<Vec<u8>>(&exp_keys[turn % KEYS]).expect("an answer");
             assert!(value.is_none());
         });
         let raw = Contender::new("raw", move |turn| {
-            assert!(self.raw.get(&other_keys[turn % KEYS]).is_none());
+            assert!(self.raw.get(&raw_keys[turn % KEYS]).is_none());
         });
-        vec![ours, exp, raw]
+        vec![self.ours.misses(), exp, raw]
     }
 
     fn large_gets(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("large");
-        let raw_keys: Vec<_> =
-            self.raw_keys[..LARGE_KEYS].iter().map(|key| format!("{key}:large")).collect();
-        for key in &self.keys[..LARGE_KEYS] {
-            assert!(cache.set_bytes(key, self.large.clone()).expect("a valid key"));
-        }
-        self.fill_theirs(&raw_keys, &self.large);
-        let other_keys = raw_keys.clone();
-        let ours = Contender::new("ours", move |turn| self.get(&cache, turn % LARGE_KEYS));
-        let exp = Contender::new("exp", move |turn| self.exp_get_of(&raw_keys[turn % LARGE_KEYS]));
-        let raw =
-            Contender::new("raw", move |turn| self.raw_get_of(&other_keys[turn % LARGE_KEYS]));
-        vec![ours, exp, raw]
+        let (exp_keys, raw_keys) = (self.raw_keys("large"), self.raw_keys("large"));
+        self.fill_theirs(&exp_keys[..LARGE_KEYS], &self.ours.large);
+        let exp = Contender::new("exp", move |turn| self.exp_get_of(&exp_keys[turn % LARGE_KEYS]));
+        let raw = Contender::new("raw", move |turn| self.raw_get_of(&raw_keys[turn % LARGE_KEYS]));
+        vec![self.ours.large_gets(), exp, raw]
     }
 
     fn tagged_gets(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("tagged");
-        (0..KEYS).for_each(|turn| self.set_tagged(&cache, turn));
-        let ours = Contender::new("ours", move |turn| self.get(&cache, turn));
-        vec![ours, self.exp_get(), self.raw_get()]
-    }
-
-    /// A cache full of text, for calls that decode.
-    fn texts(&self) -> Cache {
-        let cache = self.cache.namespace("text");
-        let texts = self.keys.iter().map(|key| (key, &self.text));
-        assert!(cache.set_many(texts).expect("valid keys").is_empty());
-        self.fill_theirs(&self.raw_keys, format!("{:?}", self.text).as_bytes());
-        cache
+        self.and_gets(self.ours.tagged_gets())
     }
 
     fn text_gets(&self) -> Vec<Contender<'_>> {
-        let cache = self.texts();
-        let ours = Contender::new("ours", move |turn| {
-            let text = cache.get::<String>(self.key(turn)).expect("an answer");
-            black_box(text.expect("every key is there"));
-        });
-        vec![ours, self.exp_get(), self.raw_get()]
+        self.fill_theirs_with_text();
+        self.and_gets(self.ours.text_gets())
     }
 
     fn loads(&self) -> Vec<Contender<'_>> {
-        let cache = self.texts();
-        let ours = Contender::new("ours", move |turn| {
-            let missing = || -> Result<String, Infallible> { unreachable!("every key is there") };
-            black_box(cache.get_or_load(self.key(turn), missing))
-                .expect("an answer")
-                .expect("text");
-        });
+        self.fill_theirs_with_text();
         let exp = Contender::new("exp's fetch", move |turn| {
             let missing = || -> Result<Vec<u8>, Infallible> { unreachable!("every key is there") };
-            let value = self.exp.fetch(self.raw_key(turn), Ttl::NEVER, missing);
+            let value = self.exp.fetch(self.ours.raw_key(turn), Ttl::NEVER, missing);
             black_box(value.expect("an answer"));
         });
-        vec![ours, exp, self.raw_get()]
+        let mut all = self.and_gets(self.ours.loads());
+        all[1] = exp;
+        all
     }
 
     fn many_gets(&self) -> Vec<Contender<'_>> {
-        let cache = self.texts();
-        let some = |turn: usize| (0..MANY).map(move |number| turn * MANY + number);
-        let ours = Contender::new("ours", move |turn| {
-            let keys = some(turn).map(|number| self.key(number));
-            let texts = cache.get_many::<String>(keys).expect("answers");
-            assert!(black_box(texts).iter().flatten().count() == MANY);
-        });
+        self.fill_theirs_with_text();
         let exp = Contender::new("exp", move |turn| {
-            let keys = some(turn).map(|number| self.raw_key(number));
+            let keys = numbers(turn).map(|number| self.ours.raw_key(number));
             let values = self.exp.get_many::<Vec<u8>, _>(keys).expect("answers");
             assert!(black_box(values).len() == MANY);
         });
         let raw = Contender::new("raw", move |turn| {
             let ask = |out: &mut Vec<u8>| {
-                some(turn).for_each(|number| write_get(out, self.raw_key(number)));
+                numbers(turn).for_each(|number| write_get(out, self.ours.raw_key(number)));
             };
             let hear = |line: &mut Line| (0..MANY).map(|_| line.value()).collect();
             let values: Vec<Option<Vec<u8>>> = self.raw.talk(ask, hear);
             assert!(black_box(values).iter().flatten().count() == MANY);
         });
-        vec![ours, exp, raw]
+        vec![self.ours.many_gets(), exp, raw]
     }
 
     fn sets(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("set");
-        let ours = Contender::new("ours", move |turn| {
-            assert!(cache.set_bytes(self.key(turn), self.value.clone()).expect("a valid key"));
-        });
-        vec![ours, self.exp_set(), self.raw_set()]
-    }
-
-    fn set_tagged(&self, cache: &Cache, turn: usize) {
-        let entry = cache.entry(self.key(turn)).tags([&self.tags[turn % TAGS]]);
-        assert!(entry.set_bytes(self.value.clone()).expect("a valid key"));
+        self.and_sets(self.ours.sets())
     }
 
     fn tagged_sets(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("tagged");
-        let ours = Contender::new("ours", move |turn| self.set_tagged(&cache, turn));
-        vec![ours, self.exp_set(), self.raw_set()]
+        self.and_sets(self.ours.tagged_sets())
     }
 
     fn increments(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("count");
-        let raw_keys: Vec<_> = self.raw_keys.iter().map(|key| format!("{key}:count")).collect();
-        let other_keys = raw_keys.clone();
-        let ours = Contender::new("ours", move |turn| {
-            black_box(cache.increment(self.key(turn), 1).expect("a number"));
-        });
+        let (exp_keys, raw_keys) = (self.raw_keys("count"), self.raw_keys("count"));
         let exp = Contender::new("exp", move |turn| {
-            let sum = self.exp.incr(&raw_keys[turn % KEYS], 1, Ttl::NEVER);
+            let sum = self.exp.incr(&exp_keys[turn % KEYS], 1, Ttl::NEVER);
             black_box(sum.expect("a number"));
         });
         let raw = Contender::new("raw", move |turn| {
-            black_box(self.raw.increment(&other_keys[turn % KEYS]));
+            black_box(self.raw.increment(&raw_keys[turn % KEYS]));
         });
-        vec![ours, exp, raw]
+        vec![self.ours.increments(), exp, raw]
     }
 
     fn deletes(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("gone");
-        let (deleted, values) = (cache.clone(), self.keys.iter().map(|key| (key, &self.text)));
-        let ours = Contender::new("ours", move |turn| {
-            assert!(deleted.delete(self.key(turn)).expect("an answer"));
-        });
         let exp = Contender::new("exp", |turn| {
-            self.exp.delete(self.raw_key(turn)).expect("an answer");
+            self.exp.delete(self.ours.raw_key(turn)).expect("an answer");
         });
-        let raw = Contender::new("raw", |turn| self.raw.delete(self.raw_key(turn)));
-        let fill = move || drop(cache.set_many(values.clone()).expect("valid keys"));
-        let fill_theirs = || self.fill_theirs(&self.raw_keys, &self.value);
-        vec![ours.before(KEYS, fill), exp.before(KEYS, fill_theirs), raw.before(KEYS, fill_theirs)]
+        let raw = Contender::new("raw", |turn| self.raw.delete(self.ours.raw_key(turn)));
+        let fill_theirs = || self.fill_theirs(&self.ours.raw_keys, &self.ours.value);
+        let theirs = [exp, raw].map(|one| one.before(KEYS, fill_theirs));
+        std::iter::once(self.ours.deletes()).chain(theirs).collect()
     }
 
     /// What a busy program does.
@@ -419,22 +328,16 @@ impl Arena {
         self.fill();
         let is_set = |turn: usize| turn % 10 == 9;
         let ours = Contender::new("ours", move |turn| match is_set(turn) {
-            true => {
-                let set = self.cache.set_bytes(self.key(turn), self.value.clone());
-                assert!(set.expect("a valid key"));
-            }
-            false => self.get(&self.cache, turn),
+            true => self.ours.set(turn),
+            false => self.ours.get(turn),
         });
         let exp = Contender::new("exp", move |turn| match is_set(turn) {
-            true => {
-                let set = self.exp.set(self.raw_key(turn), &*self.value, Ttl::NEVER);
-                set.expect("a valid key");
-            }
-            false => self.exp_get_of(self.raw_key(turn)),
+            true => self.exp_set_of(self.ours.raw_key(turn)),
+            false => self.exp_get_of(self.ours.raw_key(turn)),
         });
         let raw = Contender::new("raw", move |turn| match is_set(turn) {
-            true => self.raw.set(self.raw_key(turn), &self.value),
-            false => self.raw_get_of(self.raw_key(turn)),
+            true => self.raw.set(self.ours.raw_key(turn), &self.ours.value),
+            false => self.raw_get_of(self.ours.raw_key(turn)),
         });
         vec![ours, exp, raw]
     }

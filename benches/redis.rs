@@ -10,28 +10,22 @@
 //! half a second each; a figure is the median of its rounds, and a ratio the median of the ratios
 //! within a round, so that a slow moment of the machine slows down both sides of it.
 
+mod ours;
 mod rounds;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::hint::black_box;
 use std::process::Command;
 use std::time::Duration;
 
-use bytes::Bytes;
+use ours::{LARGE_KEYS, MANY, Ours, numbers};
 use r2d2::ManageConnection;
 use redis::{Client, Cmd, Connection, ConnectionLike, FromRedisValue, Pipeline, RedisError, cmd};
 use rounds::{CONNECTIONS, Contender, KEYS, Plan, Row, VALUE_BYTES, print_header, row};
 use support::RedisServer;
 use yokedcache::{Cache, Redis};
-
-const LARGE_KEYS: usize = 100;
-const LARGE_BYTES: usize = 100_000;
-const TAGS: usize = 100;
-/// Keys in a call that reads many.
-const MANY: usize = 100;
 
 /// What redis-rs does with its feature `r2d2`.
 struct Manager(Client);
@@ -109,15 +103,8 @@ const ROWS: [Row<Arena>; 12] = [
 /// What all rows use.
 struct Arena {
     server: RedisServer,
-    cache: Cache,
+    ours: Ours,
     raw: Raw,
-    /// Without a prefix: the cache's own is as long as that of `raw_keys`.
-    keys: Vec<String>,
-    raw_keys: Vec<String>,
-    tags: Vec<String>,
-    value: Bytes,
-    large: Bytes,
-    text: String,
 }
 
 impl Arena {
@@ -126,35 +113,27 @@ impl Arena {
         let redis = Redis::builder(server.url()).pool_size(CONNECTIONS as u32);
         let cache =
             redis.build().and_then(|redis| Cache::builder(redis).key_prefix("ours").build());
-        let key = |number| format!("user:profile:{number:08}");
         Self {
-            cache: cache.expect("valid settings"),
+            ours: Ours::new(cache.expect("valid settings")),
             raw: Raw::new(server.url()),
-            keys: (0..KEYS).map(key).collect(),
-            raw_keys: (0..KEYS).map(|number| format!("them:{}", key(number))).collect(),
-            tags: (0..TAGS).map(|number| format!("team:{number}")).collect(),
-            value: vec![b'v'; VALUE_BYTES].into(),
-            large: vec![b'v'; LARGE_BYTES].into(),
-            text: "v".repeat(VALUE_BYTES),
             server,
         }
     }
 
-    fn key(&self, turn: usize) -> &str {
-        &self.keys[turn % KEYS]
-    }
-
-    fn raw_key(&self, turn: usize) -> &str {
-        &self.raw_keys[turn % KEYS]
-    }
-
     fn fill(&self) {
-        for key in &self.keys {
-            assert!(self.cache.set_bytes(key, self.value.clone()).expect("a valid key"));
-        }
-        self.raw.set_all(&self.raw_keys, &self.value);
+        self.ours.fill();
+        self.fill_theirs(&self.ours.value);
         let benchmark_keys: Vec<_> = (0..KEYS).map(|number| format!("key:{number:012}")).collect();
-        self.raw.set_all(&benchmark_keys, &self.value);
+        self.raw.set_all(&benchmark_keys, &self.ours.value);
+    }
+
+    fn fill_theirs(&self, value: &[u8]) {
+        self.raw.set_all(&self.ours.raw_keys, value);
+    }
+
+    /// The bytes of what ours decode.
+    fn fill_theirs_with_text(&self) {
+        self.fill_theirs(format!("{:?}", self.ours.text).as_bytes());
     }
 
     /// A client that does nothing with the answers, and is told how many to get, not for how long.
@@ -173,139 +152,85 @@ impl Arena {
         rate.unwrap_or_else(|| panic!("redis-benchmark says: {text}"))
     }
 
-    fn get(&self, cache: &Cache, turn: usize) {
-        let value = cache.get_bytes(self.key(turn)).expect("an answer");
-        black_box(value.expect("every key is there"));
-    }
-
     fn raw_get(&self) -> Contender<'_> {
-        Contender::new("GET", |turn| self.raw.get(self.raw_key(turn)))
+        Contender::new("GET", |turn| self.raw.get(self.ours.raw_key(turn)))
     }
 
     fn raw_set(&self) -> Contender<'_> {
-        Contender::new("SET", |turn| self.raw.set(self.raw_key(turn), &self.value))
+        Contender::new("SET", |turn| self.raw.set(self.ours.raw_key(turn), &self.ours.value))
     }
 
     fn gets(&self) -> Vec<Contender<'_>> {
-        let ours = Contender::new("get_bytes", |turn| self.get(&self.cache, turn));
         let usual = Cell::new(10_000.0);
         let benchmark = Contender::elsewhere("redis-benchmark", move |threads, length| {
             let requests = usual.get() * length.as_secs_f64();
             usual.set(self.benchmark(threads, requests as usize + 1));
             usual.get()
         });
-        vec![ours, self.raw_get(), benchmark]
+        vec![self.ours.gets(), self.raw_get(), benchmark]
     }
 
     fn large_gets(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("large");
-        let raw_key = |number| format!("{}:large", self.raw_key(number));
+        let raw_key = |number| format!("{}:large", self.ours.raw_key(number));
         let raw_keys: Vec<_> = (0..LARGE_KEYS).map(raw_key).collect();
-        for (key, raw_key) in self.keys.iter().zip(&raw_keys) {
-            assert!(cache.set_bytes(key, self.large.clone()).expect("a valid key"));
-            self.raw.set(raw_key, &self.large);
-        }
-        let ours = Contender::new("get_bytes", move |turn| self.get(&cache, turn % LARGE_KEYS));
+        self.raw.set_all(&raw_keys, &self.ours.large);
         let theirs = Contender::new("GET", move |turn| self.raw.get(&raw_keys[turn % LARGE_KEYS]));
-        vec![ours, theirs]
+        vec![self.ours.large_gets(), theirs]
     }
 
     fn tagged_gets(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("tagged");
-        (0..KEYS).for_each(|turn| self.set_tagged(&cache, turn));
-        vec![Contender::new("get_bytes", move |turn| self.get(&cache, turn)), self.raw_get()]
-    }
-
-    /// A cache full of text, for calls that decode.
-    fn texts(&self) -> Cache {
-        let cache = self.cache.namespace("text");
-        let texts = self.keys.iter().map(|key| (key, &self.text));
-        assert!(cache.set_many(texts).expect("valid keys").is_empty());
-        self.raw.set_all(&self.raw_keys, format!("{:?}", self.text).as_bytes());
-        cache
+        vec![self.ours.tagged_gets(), self.raw_get()]
     }
 
     fn loads(&self) -> Vec<Contender<'_>> {
-        let cache = self.texts();
-        let ours = Contender::new("get_or_load", move |turn| {
-            let missing = || -> Result<String, Infallible> { unreachable!("every key is there") };
-            black_box(cache.get_or_load(self.key(turn), missing))
-                .expect("an answer")
-                .expect("text");
-        });
-        vec![ours, self.raw_get()]
+        self.fill_theirs_with_text();
+        vec![self.ours.loads(), self.raw_get()]
     }
 
     fn many_gets(&self) -> Vec<Contender<'_>> {
-        let cache = self.texts();
-        let some = |turn: usize| (0..MANY).map(move |number| turn * MANY + number);
-        let ours = Contender::new("get_many", move |turn| {
-            let keys = some(turn).map(|number| self.key(number));
-            let texts = cache.get_many::<String>(keys).expect("answers");
-            assert!(black_box(texts).iter().flatten().count() == MANY);
-        });
+        self.fill_theirs_with_text();
         let pipeline = Contender::new("pipeline of GET", move |turn| {
             let mut gets = Pipeline::new();
-            for number in some(turn) {
-                gets.cmd("GET").arg(self.raw_key(number));
+            for number in numbers(turn) {
+                gets.cmd("GET").arg(self.ours.raw_key(number));
             }
             let values: Vec<Vec<u8>> = self.raw.ask_all(&gets);
             assert!(black_box(values).len() == MANY);
         });
         let mget = Contender::new("MGET", move |turn| {
             let mut mget = cmd("MGET");
-            for number in some(turn) {
-                mget.arg(self.raw_key(number));
+            for number in numbers(turn) {
+                mget.arg(self.ours.raw_key(number));
             }
             let values: Vec<Vec<u8>> = self.raw.ask(&mget);
             assert!(black_box(values).len() == MANY);
         });
-        vec![ours, pipeline, mget]
+        vec![self.ours.many_gets(), pipeline, mget]
     }
 
     fn sets(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("set");
-        let ours = Contender::new("set_bytes", move |turn| {
-            assert!(cache.set_bytes(self.key(turn), self.value.clone()).expect("a valid key"));
-        });
-        vec![ours, self.raw_set()]
-    }
-
-    fn set_tagged(&self, cache: &Cache, turn: usize) {
-        let entry = cache.entry(self.key(turn)).tags([&self.tags[turn % TAGS]]);
-        assert!(entry.set_bytes(self.value.clone()).expect("a valid key"));
+        vec![self.ours.sets(), self.raw_set()]
     }
 
     fn tagged_sets(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("tagged");
-        let ours = Contender::new("set_bytes", move |turn| self.set_tagged(&cache, turn));
-        vec![ours, self.raw_set()]
+        vec![self.ours.tagged_sets(), self.raw_set()]
     }
 
     fn increments(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("count");
-        let raw_keys: Vec<_> = self.raw_keys.iter().map(|key| format!("{key}:count")).collect();
-        let ours = Contender::new("increment", move |turn| {
-            black_box(cache.increment(self.key(turn), 1).expect("a number"));
-        });
+        let raw_keys: Vec<_> =
+            self.ours.raw_keys.iter().map(|key| format!("{key}:count")).collect();
         let theirs = Contender::new("INCRBY", move |turn| {
             black_box(self.raw.ask::<i64>(cmd("INCRBY").arg(&raw_keys[turn % KEYS]).arg(1)));
         });
-        vec![ours, theirs]
+        vec![self.ours.increments(), theirs]
     }
 
     fn deletes(&self) -> Vec<Contender<'_>> {
-        let cache = self.cache.namespace("gone");
-        let (deleted, values) = (cache.clone(), self.keys.iter().map(|key| (key, &self.text)));
-        let ours = Contender::new("delete", move |turn| {
-            assert!(deleted.delete(self.key(turn)).expect("an answer"));
-        });
         let theirs = Contender::new("UNLINK", |turn| {
-            assert!(self.raw.ask::<bool>(cmd("UNLINK").arg(self.raw_key(turn))));
+            assert!(self.raw.ask::<bool>(cmd("UNLINK").arg(self.ours.raw_key(turn))));
         });
-        let fill = move || drop(cache.set_many(values.clone()).expect("valid keys"));
-        let raw_fill = || self.raw.set_all(&self.raw_keys, &self.value);
-        vec![ours.before(KEYS, fill), theirs.before(KEYS, raw_fill)]
+        let theirs = theirs.before(KEYS, || self.fill_theirs(&self.ours.value));
+        vec![self.ours.deletes(), theirs]
     }
 }
 
