@@ -6,8 +6,10 @@
 #![allow(dead_code, unused_imports)]
 
 mod again;
+mod asleep;
 mod certs;
 mod cluster;
+mod in_time;
 mod memcached;
 mod port;
 mod process;
@@ -20,7 +22,9 @@ mod trips;
 mod wait;
 
 pub use again::{Again, orders, tell};
+pub use asleep::{this_thread, wait_until_asleep};
 pub use cluster::RedisCluster;
+pub use in_time::in_time;
 pub use memcached::{MemcachedFleet, MemcachedServer};
 pub use port::free_port;
 pub use process::Process;

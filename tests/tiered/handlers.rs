@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use yokedcache::{Cache, Redis, Tiered};
 
-use crate::far::memory;
+use crate::far::{LONG, memory};
 use crate::server::Process;
 use crate::support::{Again, RedisServer, orders, tell, wait_until};
 
@@ -37,7 +37,7 @@ fn a_handler_may_use_the_cache() {
     });
     let cache = cache.build().unwrap();
     server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-    heard.recv_timeout(Duration::from_secs(10)).unwrap();
+    heard.recv_timeout(LONG).unwrap();
     drop(cache);
 }
 
@@ -111,7 +111,7 @@ fn dropping_it_ends_its_threads() {
     let child = "handlers::in_a_process_of_its_own";
     let mut child = Again::start(child, &[("YOKEDCACHE_TIERED", server.url())], hear);
     child.say("go");
-    let line = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+    let line = heard.recv_timeout(3 * LONG).unwrap();
     assert_eq!(line.as_deref(), Some("2 then none"));
 }
 

@@ -1,7 +1,7 @@
 //! Tiers over a real server.
 
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use yokedcache::{Cache, Redis, Tiered, TieredBuilder};
@@ -14,6 +14,8 @@ pub struct Process {
     pub cache: Cache,
     pub tiers: Arc<Tiered>,
     pub told: Told,
+    /// Its server alone.
+    beside: Cache,
 }
 
 impl Process {
@@ -26,22 +28,29 @@ impl Process {
     /// One whose near tier is on.
     pub fn start(url: &str, settings: impl FnOnce(TieredBuilder) -> TieredBuilder) -> Self {
         let process = Self::start_off(url, settings);
-        process.wait_on();
-        wait_until("it is told", || process.told.all() == ["on"]);
+        process.wait_begun();
         process
     }
 
     /// One that may wait for its server.
     pub fn start_off(url: &str, settings: impl FnOnce(TieredBuilder) -> TieredBuilder) -> Self {
-        let redis = Redis::builder(url).timeout(Duration::from_secs(2)).build().unwrap();
+        let redis = Redis::builder(url).timeout(Duration::from_secs(5)).build().unwrap();
         Self::over(redis, settings)
     }
 
     pub fn over(redis: Redis, settings: impl FnOnce(TieredBuilder) -> TieredBuilder) -> Self {
-        let tiers = Arc::new(settings(Tiered::builder(memory(), redis)).build().unwrap());
-        let told = Told::default();
+        let redis = Arc::new(redis);
+        let tiers = settings(Tiered::builder(memory(), redis.clone())).build().unwrap();
+        let (tiers, told) = (Arc::new(tiers), Told::default());
         let cache = told.cache(tiers.clone(), "p");
-        Self { cache, tiers, told }
+        let beside = Cache::builder(redis).key_prefix("p").strict().build().unwrap();
+        Self { cache, tiers, told, beside }
+    }
+
+    /// Waits until the near tier is on, and that is all that was told.
+    pub fn wait_begun(&self) {
+        self.wait_on();
+        wait_until("it is told", || self.told.begin());
     }
 
     pub fn wait_on(&self) {
@@ -55,10 +64,31 @@ impl Process {
     /// Has an entry near, where it stays: what was still heard of its own writing is over.
     pub fn warm(&self, key: &str) {
         wait_until("the entry is near", || {
-            let near = self.is_near(key);
-            thread::sleep(Duration::from_millis(20));
-            near && self.is_near(key)
+            self.is_near(key) && {
+                self.settle(key);
+                self.is_near(key)
+            }
         });
+    }
+
+    /// Returns once all is heard of that was done to a key before. A server tells of changes in their
+    /// order: who has heard of a later one has heard of these.
+    pub fn settle(&self, key: &str) {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // In the same slot of a cluster.
+        let mark =
+            if key.contains('{') { format!("{key}.mark") } else { format!("{{p:{key}}}.mark") };
+        let change = || {
+            let value = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+            wait_until("the mark is set", || self.beside.set(&mark, &value).is_ok());
+            value
+        };
+        let before = change();
+        wait_until("the mark is near", || {
+            self.is_near(&mark) && self.get(&mark).as_deref() == Some(&*before)
+        });
+        let after = change();
+        wait_until("that is heard of", || self.get(&mark).as_deref() == Some(&*after));
     }
 
     pub fn is_near(&self, key: &str) -> bool {
