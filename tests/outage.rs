@@ -1,12 +1,16 @@
 //! What callers see of a backend that fails: a miss with its cause or a typed error, never an
 //! invalidation that did not happen, and never a load that fails because of the cache.
 
+mod support;
+
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use support::{this_thread, wait_until, wait_until_asleep};
 use yokedcache::backend::{About, Backend, Call, Name, Read, Removed, Scope, Want, Write, Wrote};
 use yokedcache::{Cache, Cause, Error, ErrorKind, Memory, Pattern, Result};
 
@@ -184,14 +188,23 @@ fn threads_that_load_while_it_is_down_share_one_load() {
     let cache = Cache::builder(faulty.clone()).build().unwrap();
     faulty.set_down(true);
     let runs = AtomicUsize::new(0);
-    let barrier = std::sync::Barrier::new(8);
+    let threads = Mutex::new(Vec::<PathBuf>::new());
+    let wait_for_the_others = || {
+        wait_until("all have asked", || cache.stats().misses.down == 8);
+        let mine = this_thread();
+        let others = threads.lock().unwrap().clone();
+        others
+            .iter()
+            .filter(|thread| **thread != mine)
+            .for_each(|thread| wait_until_asleep(thread));
+    };
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                barrier.wait();
+                threads.lock().unwrap().push(this_thread());
                 let value = cache.get_or_compute("k", || {
                     runs.fetch_add(1, Ordering::SeqCst);
-                    thread::sleep(Duration::from_millis(500));
+                    wait_for_the_others();
                     "value".to_owned()
                 });
                 assert_eq!(value.unwrap(), "value");

@@ -13,7 +13,7 @@ use yokedcache::backend::*;
 use yokedcache::{Error, ErrorKind, Memory, Pattern, Result};
 
 /// Longer than anything takes here that is to happen at all.
-pub const LONG: Duration = Duration::from_secs(20);
+pub const LONG: Duration = Duration::from_secs(120);
 /// Shorter than anything is waited for that is not to happen.
 pub const SHORT: Duration = Duration::from_millis(50);
 

@@ -9,13 +9,22 @@ use crate::faulty::{Faulty, Mode};
 
 #[test]
 fn a_huge_batch_takes_no_longer_by_the_write() {
+    // As a ratio, and of each the best: the machine may be slow, or stand still for a moment.
+    let best = |len| (0..3).map(|_| batch_in_an_outage(len)).min().unwrap();
+    let (small, huge) = (best(5_000), best(50_000));
+    assert!(huge < 40 * small, "ten times as many take {huge:?} instead of {small:?}");
+}
+
+/// How long a batch takes that opens the fallback.
+fn batch_in_an_outage(len: i32) -> Duration {
     let site = Site::new(|settings| settings);
     site.primary.down();
-    let items = (0..50_000).map(|at| (format!("{at:08}"), at));
+    let items: Vec<_> = (0..len).map(|at| (format!("{at:08}"), at)).collect();
     let begun = Instant::now();
-    site.cache.set_many(items.collect::<Vec<_>>()).unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert_eq!(site.cache.get::<i32>("00049999").unwrap(), Some(49_999));
+    site.cache.set_many(items).unwrap();
+    let took = begun.elapsed();
+    assert_eq!(site.cache.get::<i32>(format!("{:08}", len - 1)).unwrap(), Some(len - 1));
+    took
 }
 
 #[test]

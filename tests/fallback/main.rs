@@ -56,7 +56,8 @@ impl Site {
     fn fails(&self) {
         self.primary.down();
         assert!(!self.cache.delete("nothing").unwrap());
-        assert_eq!(self.fallback.state(), BreakerState::Open);
+        // Where trials come soon, one may be under way.
+        assert_ne!(self.fallback.state(), BreakerState::Closed);
     }
 
     fn recovers(&self) {
@@ -74,7 +75,7 @@ impl Site {
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < end, "in vain: {what}");
         std::thread::sleep(Duration::from_millis(2));

@@ -176,7 +176,7 @@ impl Held {
             let held = once.lock().unwrap().take();
             if let Some((told, gone_on)) = held {
                 told.send(()).unwrap();
-                let _: Result<(), _> = gone_on.recv_timeout(Duration::from_secs(20));
+                let _: Result<(), _> = gone_on.recv_timeout(Duration::from_secs(120));
             }
         };
         if after {
@@ -188,7 +188,7 @@ impl Held {
     }
 
     fn arrives(&self) {
-        self.arrived.recv_timeout(Duration::from_secs(20)).unwrap();
+        self.arrived.recv_timeout(Duration::from_secs(120)).unwrap();
     }
 
     fn goes_on(self) {
@@ -282,7 +282,7 @@ fn an_outage_sees_nothing_of_the_one_before() {
     // What is left there cannot be removed.
     secondary.set(Mode::Invalidations(ErrorKind::Unavailable));
     site.recovers();
-    eventually("it is tried", || secondary.asked("invalidate keys ~") == 1);
+    eventually("it is tried", || secondary.asked("invalidate keys ~") >= 1);
     secondary.up();
     site.cache.delete("k").unwrap();
     site.fails();
