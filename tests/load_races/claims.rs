@@ -65,7 +65,7 @@ fn a_batch_does_not_destroy_what_it_cannot_use() {
 #[test]
 fn a_tag_that_cannot_be_read_does_not_block_the_key() {
     let server = RedisServer::start(&[]);
-    let (ours, theirs) = (cache(&server), cache(&server).with_timeout(2 * SECOND));
+    let (ours, theirs) = (cache(&server), cache(&server).with_timeout(60 * SECOND));
     server.command(&["RPUSH", "p:t#t", "not a version"]);
     let loaded = ours.entry("k").load_with(|load| {
         load.tag("t").unwrap_err();
@@ -74,5 +74,6 @@ fn a_tag_that_cannot_be_read_does_not_block_the_key() {
     assert_eq!(loaded.unwrap().unwrap(), Some(1));
     let started = Instant::now();
     assert_eq!(theirs.get_or_compute("k", || 2).unwrap(), 2);
-    assert!(started.elapsed() < SECOND, "nobody loads it, yet it took {:?}", started.elapsed());
+    // A lease is held for half a minute.
+    assert!(started.elapsed() < 20 * SECOND, "nobody loads it: {:?}", started.elapsed());
 }

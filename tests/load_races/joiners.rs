@@ -1,24 +1,25 @@
 //! Hole 5: who asks while a load is under way may share it, unless it asked after something overtook
 //! the load; of that this process knows nothing.
 
+use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use super::held::Held;
 use super::site::Site;
-use super::support::wait_until;
+use super::support::{this_thread, wait_until, wait_until_asleep};
 use yokedcache::Cache;
 
 /// Asks for `k` while its load is under way.
 fn late(mine: &Cache) -> JoinHandle<String> {
     let asked = mine.stats().misses.total();
-    let cache = mine.clone();
+    let (cache, (tell, told)) = (mine.clone(), channel());
     let late = thread::spawn(move || {
+        tell.send(this_thread()).unwrap();
         cache.entry("k").tag("t").get_or_compute(|| "new".to_owned()).unwrap()
     });
     wait_until("it has missed", || mine.stats().misses.total() > asked);
-    // It joins next.
-    thread::sleep(Duration::from_millis(30));
+    // It joins next, and waits.
+    wait_until_asleep(&told.recv().unwrap());
     late
 }
 

@@ -55,7 +55,7 @@ pub fn who_waits_for_a_dead_owner_waits_as_long_as_its_lease(site: &dyn Site) {
     let full = site.name("k");
     let mut want = Want::VALUE;
     want.lease = Ask::Own { hold, over: Over::Nothing, tags: &Tags::NONE };
-    let mut out = [Read::Unanswered];
+    let (mut out, begun) = ([Read::Unanswered], Instant::now());
     dead.read(Call::Unlimited, &[Name::new(&full, 0)], &want, &mut out).unwrap();
     assert!(matches!(out[0], Read::Miss(_, Grant::Granted(_))), "{out:?}");
     let (mine, theirs, started) = (site.cache(), site.cache(), Instant::now());
@@ -63,9 +63,14 @@ pub fn who_waits_for_a_dead_owner_waits_as_long_as_its_lease(site: &dyn Site) {
     while started.elapsed() < hold / 2 {
         assert!(!theirs.touch("k").unwrap() && !theirs.expire("k", HOUR).unwrap());
     }
-    assert!(!waiting.is_finished(), "it is not known to be dead yet");
+    let finished = waiting.is_finished();
+    // Unless this thread was away for so long itself.
+    if begun.elapsed() < hold {
+        assert!(!finished, "it is not known to be dead yet");
+    }
     assert_eq!(waiting.join().unwrap(), "new");
-    // Servers that count in seconds add one or two.
-    assert!(started.elapsed() < hold * 6, "{:?}", started.elapsed());
+    // Servers that count in seconds add one or two. Other leases are held for half a minute, and an
+    // entry that was touched would live for an hour.
+    assert!(started.elapsed() < hold * 20, "{:?}", started.elapsed());
     assert_eq!(theirs.get::<String>("k").unwrap().as_deref(), Some("new"));
 }

@@ -1,12 +1,12 @@
 //! Hole 5, at the edge of an outage: the load can ask nobody whether something overtook it, and who
 //! joined it asked and was answered after something did.
 
+use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
 
 use super::held::Held;
 use super::site::Site;
-use super::support::{Plan, wait_until};
+use super::support::{Plan, this_thread, wait_until, wait_until_asleep};
 use yokedcache::Cache;
 
 /// Asks for `k` after another process deleted it, while its load is under way; then `ends` is called
@@ -14,9 +14,13 @@ use yokedcache::Cache;
 fn after_a_delete(site: &dyn Site, load: Held, mine: &Cache, ends: impl FnOnce()) -> String {
     site.cache().delete("k").unwrap();
     let (cache, asked) = (mine.clone(), mine.stats().misses.absent);
-    let late = thread::spawn(move || cache.get_or_compute("k", || "new".to_owned()).unwrap());
+    let (tell, told) = channel();
+    let late = thread::spawn(move || {
+        tell.send(this_thread()).unwrap();
+        cache.get_or_compute("k", || "new".to_owned()).unwrap()
+    });
     wait_until("it is answered", || mine.stats().misses.absent > asked);
-    thread::sleep(Duration::from_millis(30));
+    wait_until_asleep(&told.recv().unwrap());
     assert!(!late.is_finished(), "it has joined");
     ends();
     assert_eq!(load.end(), "old");

@@ -10,6 +10,7 @@ use yokedcache::{Cache, ErrorKind, ManualClock, Memory};
 use super::moved;
 use super::odd::Odd;
 use super::recorder::Recorder;
+use super::support::{in_time, this_thread, wait_until, wait_until_asleep};
 
 type Row = (&'static str, fn(&Cache), &'static str);
 
@@ -233,16 +234,14 @@ fn who_joins_a_load_and_who_is_served_stale_is_counted() {
     let clock = ManualClock::new();
     let memory = Memory::builder().clock(&clock).build().unwrap();
     let cache = Cache::builder(memory).build().unwrap();
-    let arrived = Barrier::new(2);
+    let (arrived, joiner) = (Barrier::new(2), this_thread());
     thread::scope(|scope| {
         scope.spawn(|| {
             let load = || {
                 arrived.wait();
-                while cache.stats().misses.absent < 2 {
-                    thread::yield_now();
-                }
-                // The other one joins once it has missed.
-                thread::sleep(Duration::from_millis(100));
+                wait_until("the other one has missed", || cache.stats().misses.absent == 2);
+                // It joins next, and waits.
+                wait_until_asleep(&joiner);
                 1
             };
             cache.get_or_compute("k", load).unwrap();
@@ -278,33 +277,39 @@ fn handles_of_a_cache_count_together_and_so_do_threads() {
 
 #[test]
 fn a_loader_is_timed_by_itself() {
-    let cache = Cache::memory(10);
-    let nap = Duration::from_millis(100);
-    cache.get_or_compute("k", || thread::sleep(nap)).unwrap();
-    let fails = || {
-        thread::sleep(nap);
-        Err::<i32, _>("no")
-    };
-    cache.get_or_load("l", fails).unwrap().unwrap_err();
-    let operations = cache.stats().operations;
-    let load = &operations[Operation::Load].latency;
-    assert_eq!(load.count(), 2);
-    assert!(load.percentile(1.0).unwrap() >= nap - nap / 30, "{load:?}");
-    assert!(operations[Operation::Get].latency.max().unwrap() < nap);
+    in_time(|| {
+        let cache = Cache::memory(10);
+        let nap = Duration::from_millis(100);
+        cache.get_or_compute("k", || thread::sleep(nap)).unwrap();
+        let fails = || {
+            thread::sleep(nap);
+            Err::<i32, _>("no")
+        };
+        cache.get_or_load("l", fails).unwrap().unwrap_err();
+        let operations = cache.stats().operations;
+        let load = &operations[Operation::Load].latency;
+        assert_eq!(load.count(), 2);
+        assert!(load.percentile(1.0).unwrap() >= nap - nap / 30, "{load:?}");
+        // One that was kept from its processor took as long by itself.
+        (operations[Operation::Get].latency.max().unwrap() < nap).then_some(())
+    });
 }
 
 #[test]
 fn the_time_of_a_scan_is_not_that_of_its_pages() {
-    let cache = Cache::memory(10);
-    cache.set("k", &1).unwrap();
-    let nap = Duration::from_millis(400);
-    let nap_a_page = |_: &[&str]| {
-        thread::sleep(nap);
-        std::ops::ControlFlow::Continue(())
-    };
-    cache.scan("*", nap_a_page).unwrap();
-    let scan = cache.stats().operations[Operation::Scan].latency.max().unwrap();
-    assert!(scan < nap, "{scan:?}");
+    in_time(|| {
+        let cache = Cache::memory(10);
+        cache.set("k", &1).unwrap();
+        let nap = Duration::from_millis(400);
+        let nap_a_page = |_: &[&str]| {
+            thread::sleep(nap);
+            std::ops::ControlFlow::Continue(())
+        };
+        cache.scan("*", nap_a_page).unwrap();
+        let scan = cache.stats().operations[Operation::Scan].latency.max().unwrap();
+        // One that was kept from its processor took as long by itself.
+        (scan < nap).then_some(())
+    });
 }
 
 #[test]

@@ -11,7 +11,6 @@ mod servers;
 
 #[path = "../recorder/mod.rs"]
 mod recorder;
-#[cfg(any(feature = "redis", feature = "memcached"))]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -62,7 +62,7 @@ fn servers_that_hang_are_waited_for_within_one_limit_for_all() {
     let cache = Cache::builder(route.build().unwrap()).key_prefix("stats").build().unwrap();
     assert!(cache.stats().backend.children.iter().all(|(_, part)| part.entries.is_some()));
     servers.iter().for_each(MemcachedServer::stop);
-    let limit = Duration::from_millis(500);
+    let limit = Duration::from_secs(2);
     let started = Instant::now();
     let stats = cache.with_timeout(limit).stats();
     let took = started.elapsed();
