@@ -34,13 +34,27 @@ const LIMIT: Duration = Duration::from_millis(600);
 #[cfg(any(feature = "redis", feature = "memcached"))]
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Calls, and sees that the call ends in time.
+/// Several waits of this length come apart from one, be the machine busy.
+const LONG_LIMIT: Duration = Duration::from_secs(3);
+
+/// Calls, and sees that the call ends in time: less than it takes without [`LIMIT`], and that with much
+/// patience for a busy machine.
 #[track_caller]
 fn timed<T>(call: impl FnOnce() -> T) -> T {
     let started = Instant::now();
     let result = call();
     let took = started.elapsed();
-    assert!(took < LIMIT * 3, "{took:?}");
+    assert!(took < LIMIT * 8, "{took:?}");
+    result
+}
+
+/// Calls what has [`LONG_LIMIT`], and sees that it takes less than twice that.
+#[track_caller]
+fn within_one_limit<T>(call: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = call();
+    let took = started.elapsed();
+    assert!(took < LONG_LIMIT * 2, "{took:?}");
     result
 }
 

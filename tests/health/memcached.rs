@@ -7,7 +7,7 @@ use std::time::Duration;
 use yokedcache::{Cache, ErrorKind, Health, HealthStatus, Memcached};
 
 use crate::support::{MemcachedFleet, MemcachedServer, Plan, Proxy, wait_until};
-use crate::{LIMIT, PATIENCE, codes, part, timed, warning};
+use crate::{LONG_LIMIT, PATIENCE, codes, part, timed, warning, within_one_limit};
 
 fn cache(url: &str) -> Cache {
     let memcached = Memcached::builder(url).timeout(PATIENCE).build().unwrap();
@@ -37,10 +37,7 @@ fn each_server_of_a_fleet_tells_all() {
         assert_eq!(said.is_persistent, Some(false));
         assert!(said.clients.unwrap() >= 1 && said.uptime.unwrap() < Duration::from_secs(60));
         let clock = said.clock.unwrap();
-        assert!(
-            clock.error_ms >= 1000.0 && clock.at_least() < Duration::from_millis(200),
-            "{clock:?}"
-        );
+        assert!(clock.error_ms >= 1000.0 && clock.at_least() < Duration::from_secs(1), "{clock:?}");
         assert!(server.keys().is_empty(), "nothing is left");
         assert_eq!(there.pool.unwrap().size, 10);
     }
@@ -53,8 +50,8 @@ fn one_that_is_down_or_hangs_takes_nothing_from_the_others() {
     assert!(cache.detailed_health_check().is_up());
     fleet.servers[0].kill();
     fleet.servers[1].stop();
-    let short = cache.with_timeout(LIMIT);
-    let health = timed(|| short.detailed_health_check());
+    let limited = cache.with_timeout(LONG_LIMIT);
+    let health = within_one_limit(|| limited.detailed_health_check());
     assert_eq!(health.status(), HealthStatus::Degraded);
     let errors: Vec<_> = health
         .children
@@ -108,7 +105,9 @@ fn with_all_connections_in_use_the_check_takes_one_of_its_own() {
         let mut health = cache.detailed_health_check();
         wait_until("two wait", || {
             health = cache.detailed_health_check();
-            part(&health, &proxy.addr()).pool.unwrap().waiting == 2
+            // Not while one hands it to another.
+            let pool = part(&health, &proxy.addr()).pool.unwrap();
+            (pool.waiting, pool.in_use) == (2, 1)
         });
         stop.store(true, Ordering::Relaxed);
         health

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use yokedcache::{Cache, ErrorKind, Health, HealthStatus, Redis, RedisBuilder};
 
-use crate::support::{Plan, Proxy, RedisServer, free_port, wait_until};
+use crate::support::{Plan, Proxy, RedisServer, free_port, in_time, wait_until};
 use crate::{LIMIT, PATIENCE, codes, timed, warning};
 
 /// What a server for a cache is told.
@@ -84,13 +84,20 @@ fn a_check_leaves_nothing_and_takes_the_trips_it_claims() {
 fn a_probe_whose_delete_is_lost_goes_by_itself() {
     let server = RedisServer::acl("app", "secret", "~h:* &* +@all -unlink");
     let cache = cache(server.url());
-    let health = cache.detailed_health_check();
-    assert!(server_of(&health).probe.unwrap().delete.is_none());
-    assert_eq!(warning(&health, "write-refused").code, "write-refused");
-    let keys = server.command(&["KEYS", "*"]);
-    let [left] = keys.array() else { panic!("{keys:?}") };
-    let life = server.command(&["PTTL", left.as_str()]).int();
-    assert!((1..=5_000).contains(&life), "{life}");
+    in_time(|| {
+        let began = Instant::now();
+        let health = cache.detailed_health_check();
+        assert!(server_of(&health).probe.unwrap().delete.is_none());
+        assert_eq!(warning(&health, "write-refused").code, "write-refused");
+        let keys = server.command(&["KEYS", "*"]);
+        let life = keys.array().first().map(|left| server.command(&["PTTL", left.as_str()]).int());
+        if began.elapsed() >= Duration::from_secs(5) {
+            return None;
+        }
+        assert_eq!(keys.array().len(), 1, "{keys:?}");
+        assert!((1..=5_000).contains(&life.unwrap()), "{life:?}");
+        Some(())
+    });
     assert!(cache.keys("*").unwrap().is_empty(), "it is nobody's entry");
 }
 
@@ -108,7 +115,7 @@ fn a_dead_server_is_down_at_once() {
     assert_eq!(there.error.as_ref().unwrap().kind(), ErrorKind::Unavailable);
     assert!(there.server.is_none() && there.probe.is_none() && there.latency.is_none());
     let pause = there.cool_down.as_ref().unwrap();
-    assert!(pause.since < LIMIT * 3 && pause.retry_in < Duration::from_secs(1));
+    assert!(pause.since < LIMIT * 16 && pause.retry_in < Duration::from_secs(1));
     assert_eq!(pause.last_error.kind(), ErrorKind::Unavailable);
     assert!(cache.is_live(), "no reason to restart the program");
     server.start_again();
@@ -134,7 +141,7 @@ fn a_hung_server_is_down_when_the_time_is_up() {
     server.stop();
     let started = Instant::now();
     assert!(cache.is_live());
-    assert!(started.elapsed() < Duration::from_millis(100), "no server is waited for");
+    assert!(started.elapsed() < PATIENCE / 2, "no server is waited for");
     let health = timed(|| short.detailed_health_check());
     assert_eq!(health.error.unwrap().kind(), ErrorKind::Timeout);
     assert_eq!(timed(|| short.health_check()).unwrap_err().kind(), ErrorKind::Timeout);
@@ -236,7 +243,9 @@ fn with_all_connections_in_use_the_check_takes_one_of_its_own() {
         let mut health = cache.detailed_health_check();
         wait_until("two wait", || {
             health = cache.detailed_health_check();
-            server_of(&health).pool.unwrap().waiting == 2
+            // Not while one hands it to another.
+            let pool = server_of(&health).pool.unwrap();
+            (pool.waiting, pool.in_use) == (2, 1)
         });
         stop.store(true, Ordering::Relaxed);
         health

@@ -13,7 +13,7 @@ use yokedcache::{
 
 use crate::faulty::{Faulty, Mode};
 use crate::support::wait_until;
-use crate::{LIMIT, codes, part, timed, warning};
+use crate::{LONG_LIMIT, codes, part, timed, warning, within_one_limit};
 
 fn memory() -> Memory {
     Memory::builder().build().unwrap()
@@ -40,10 +40,8 @@ fn a_part_that_hangs_leaves_the_others_their_time() {
     let (hung, whole) = (hangs(), Faulty::new());
     let inner = Route::builder(memory()).route("b", whole.clone()).build().unwrap();
     let route = Route::builder(inner).route("a", hung).build().unwrap();
-    let cache = Cache::builder(route).build().unwrap().with_timeout(LIMIT);
-    let started = Instant::now();
-    let health = cache.detailed_health_check();
-    assert!(started.elapsed() < LIMIT * 2, "{:?}", started.elapsed());
+    let cache = Cache::builder(route).build().unwrap().with_timeout(LONG_LIMIT);
+    let health = within_one_limit(|| cache.detailed_health_check());
     assert_eq!(part(&health, "a").status(), HealthStatus::Down);
     assert!(part(&health, "b").is_up());
     assert_eq!(health.status(), HealthStatus::Degraded, "keys of other routes are served");
@@ -56,10 +54,8 @@ fn levels_of_wrappers_share_one_limit() {
         Fallback::builder(hung, memory()).build().unwrap(),
         Fallback::builder(hangs(), memory()).build().unwrap(),
     ));
-    let cache = Cache::builder(chain).build().unwrap().with_timeout(LIMIT);
-    let started = Instant::now();
-    let health = cache.detailed_health_check();
-    assert!(started.elapsed() < LIMIT * 2, "{:?}", started.elapsed());
+    let cache = Cache::builder(chain).build().unwrap().with_timeout(LONG_LIMIT);
+    let health = within_one_limit(|| cache.detailed_health_check());
     assert_eq!(health.status(), HealthStatus::Degraded);
 }
 
@@ -68,7 +64,7 @@ fn without_a_limit_a_check_ends_all_the_same() {
     let cache = Cache::builder(hangs()).build().unwrap();
     let started = Instant::now();
     assert_eq!(cache.detailed_health_check().error.unwrap().kind(), ErrorKind::Timeout);
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -175,9 +171,10 @@ fn why_a_trial_failed_is_told_until_one_goes_well() {
     cache.delete("k").unwrap();
     primary.set(Mode::Late);
     let breaker = || cache.detailed_health_check().breaker.unwrap();
-    wait_until("a trial fails", || breaker().last_trial_error.is_some());
+    // The first may have come before that.
+    let is_late = |error: yokedcache::Error| error.to_string() == "late";
+    wait_until("a trial fails", || breaker().last_trial_error.is_some_and(is_late));
     let told = breaker();
-    assert_eq!(told.last_trial_error.unwrap().to_string(), "late");
     assert_eq!(told.last_error.unwrap().to_string(), "down");
     primary.up();
     wait_until("it closes", || fallback.state() == BreakerState::Closed);
