@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use yokedcache::{Cache, Memcached, Memory, Redis, Tiered};
 
 use crate::history::History;
-use crate::support::{Again, Process, orders, tell};
+use crate::support::{Again, Process, orders, tell, wait_until};
 use crate::unfenced::Unfenced;
 use crate::{PROCESSES, THREADS, cache, worker};
 
@@ -130,7 +130,7 @@ fn worker() {
     let task: Task<'_> = serde_json::from_str(&task).unwrap();
     let cache = task.kind.cache(task.url);
     // Connected, so that all begin at once.
-    cache.get::<u64>("k0").unwrap();
+    wait_until("the server answers", || cache.get::<u64>("k0").is_ok());
     let orders = orders();
     tell("ready");
     orders.recv().unwrap();
