@@ -174,6 +174,7 @@ fn drill(
     go_away: impl FnOnce(),
     come_back: impl FnOnce(),
 ) -> Drill {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let secondary = Memory::builder().max_size(10_000).build().unwrap();
     let builder = Fallback::builder(primary, secondary).reset_timeout(Duration::from_millis(300));
     let fallback = settings(builder).build().unwrap();
@@ -190,6 +191,8 @@ fn drill(
         })
         .build()
         .unwrap();
+    // Not among what an earlier drill left.
+    let cache = cache.namespace(&NEXT.fetch_add(1, Ordering::Relaxed).to_string());
     let done = AtomicBool::new(false);
     let result = Mutex::new((0, Duration::ZERO, Vec::new()));
     thread::scope(|scope| {

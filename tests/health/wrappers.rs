@@ -39,11 +39,9 @@ fn a_near_tier_tells_its_signs_of_life_and_why_it_is_off() {
     // A busy machine may be late with a sign of life.
     wait_until("all is well", || {
         on = cache.detailed_health_check();
-        on.is_up()
+        on.is_up() && on.near.as_ref().unwrap().last_sign.unwrap() < bound
     });
-    assert!(codes(&on).is_empty());
-    let told = on.near.unwrap();
-    assert!(told.last_sign.unwrap() < bound && told.why.is_none());
+    assert!(codes(&on).is_empty() && on.near.unwrap().why.is_none());
 
     proxy.set(Plan::Hold);
     wait_until("it is off", || near().state == NearState::Off);
