@@ -198,9 +198,10 @@ const DURING: u8 = 1;
 const OVER: u8 = 2;
 const STAYING: u64 = 1_000;
 
-fn set(cache: &Cache, prefix: &str, number: u64, ttl: Ttl) {
+/// Nothing is stored that has ended already.
+fn set(cache: &Cache, prefix: &str, number: u64, ttl: Ttl) -> bool {
     let entry = cache.entry(format!("{prefix}:{number}")).ttl(ttl);
-    assert!(entry.set_bytes(&VALUE[..]).unwrap());
+    entry.set_bytes(&VALUE[..]).unwrap()
 }
 
 /// Inserts those that stay and those that end, all of these at the moment that is returned; nothing if
@@ -213,14 +214,15 @@ fn fill(count: u64, lead: u32) -> Option<(Cache, SystemTime)> {
         .unwrap();
     let cache = Cache::builder(memory).build().unwrap();
     let start = Instant::now();
-    (0..STAYING).for_each(|number| set(&cache, "staying", number, Ttl::Never));
+    assert!((0..STAYING).all(|number| set(&cache, "staying", number, Ttl::Never)));
     let all = start.elapsed().mul_f64(count as f64 / STAYING as f64);
     let moment = SystemTime::now() + lead * all + Duration::from_millis(500);
-    (0..count).for_each(|number| set(&cache, "ending", number, Ttl::At(moment)));
+    let all_set = (0..count).all(|number| set(&cache, "ending", number, Ttl::At(moment)));
     let held = held(&cache).0;
     if SystemTime::now() >= moment {
         return None;
     }
+    assert!(all_set);
     assert_eq!(held, count + STAYING);
     Some((cache, moment))
 }
