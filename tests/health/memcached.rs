@@ -15,14 +15,24 @@ fn cache(url: &str) -> Cache {
 }
 
 fn check(url: &str) -> Health {
-    cache(url).detailed_health_check()
+    check_on_time(&cache(url))
+}
+
+/// The clock of a server ticks when the server gets a processor, and may be seconds late on a busy
+/// machine.
+fn check_on_time(cache: &Cache) -> Health {
+    let mut health = cache.detailed_health_check();
+    wait_until("its clock is right", || {
+        health = cache.detailed_health_check();
+        !codes(&health).contains(&"clock-skew")
+    });
+    health
 }
 
 #[test]
 fn each_server_of_a_fleet_tells_all() {
     let fleet = MemcachedFleet::start(3);
-    let cache = cache(&fleet.url(&[1, 2, 3]));
-    let health = cache.detailed_health_check();
+    let health = check(&fleet.url(&[1, 2, 3]));
     assert_eq!((health.status(), codes(&health)), (HealthStatus::Up, vec![]));
     assert_eq!(health.children.len(), 3);
     for server in &fleet.servers {
@@ -37,7 +47,10 @@ fn each_server_of_a_fleet_tells_all() {
         assert_eq!(said.is_persistent, Some(false));
         assert!(said.clients.unwrap() >= 1 && said.uptime.unwrap() < Duration::from_secs(60));
         let clock = said.clock.unwrap();
-        assert!(clock.error_ms >= 1000.0 && clock.at_least() < Duration::from_secs(1), "{clock:?}");
+        assert!(
+            clock.error_ms >= 1000.0 && clock.at_least() <= Duration::from_secs(1),
+            "{clock:?}"
+        );
         assert!(server.keys().is_empty(), "nothing is left");
         assert_eq!(there.pool.unwrap().size, 10);
     }
@@ -107,7 +120,7 @@ fn with_all_connections_in_use_the_check_takes_one_of_its_own() {
             health = cache.detailed_health_check();
             // Not while one hands it to another.
             let pool = part(&health, &proxy.addr()).pool.unwrap();
-            (pool.waiting, pool.in_use) == (2, 1)
+            (pool.waiting, pool.in_use) == (2, 1) && !codes(&health).contains(&"clock-skew")
         });
         stop.store(true, Ordering::Relaxed);
         health
@@ -147,7 +160,7 @@ fn where_the_prefix_leaves_no_room_for_a_name_no_entry_is_tried() {
     let memcached = Memcached::builder(server.url()).plain(true).timeout(PATIENCE).build().unwrap();
     let cache = Cache::builder(memcached).key_prefix("p".repeat(240)).build().unwrap();
     assert!(cache.set("k", "v").unwrap());
-    let health = cache.detailed_health_check();
+    let health = check_on_time(&cache);
     assert_eq!((health.status(), codes(&health)), (HealthStatus::Up, vec![]));
     let there = part(&health, &server.addr());
     assert!(there.probe.is_none() && there.latency.is_some() && there.server.is_some());

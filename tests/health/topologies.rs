@@ -89,8 +89,12 @@ fn replicas_that_are_read_are_looked_at_and_never_written() {
     let cluster = RedisCluster::start_with(&HEALTHY);
     let redis = Redis::builder(&cluster.url()).read_from_replicas(true).build().unwrap();
     let cache = Cache::builder(redis).key_prefix("h").build().unwrap();
-    let health = cache.detailed_health_check();
-    assert_eq!(health.children.len(), cluster.nodes().len());
+    let mut health = cache.detailed_health_check();
+    // A server names the replicas it has heard from, which takes a while on a busy machine.
+    wait_until("all are known", || {
+        health = cache.detailed_health_check();
+        health.children.len() == cluster.nodes().len()
+    });
     assert_eq!((health.status(), codes(&health)), (HealthStatus::Up, vec!["replica-reads"]));
     let (masters, replicas): (Vec<_>, Vec<_>) =
         health.children.iter().partition(|(_, node)| node.probe.is_some());
