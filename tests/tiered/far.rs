@@ -208,6 +208,7 @@ impl Told {
 
     /// Once the near tier is on: forgets how it came to that, which may take more than one attempt on
     /// a busy machine.
+    #[cfg(feature = "redis")]
     pub fn begin(&self) -> bool {
         let mut told = self.0.lock().unwrap();
         let is_on = told.last() == Some(&"on");
