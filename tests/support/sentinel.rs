@@ -1,11 +1,15 @@
 //! A master and its replica, watched by sentinels.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{RedisServer, Reply, wait_until};
 
 /// The name the sentinels know the master by.
 const NAME: &str = "mymaster";
+
+/// When an order to fail over was surely given up.
+const AGAIN: Duration = Duration::from_secs(6);
 
 /// Two servers, the first of them master at first, and three sentinels, of which two must agree.
 pub struct RedisSentinels {
@@ -76,8 +80,15 @@ impl RedisSentinels {
     pub fn failover(&self) {
         let old = self.master();
         wait_until("the replica follows", || self.is_settled());
-        wait_until("a sentinel takes the order", || {
-            self.running()[0].command(&["SENTINEL", "FAILOVER", NAME]).is_ok()
+        // On a busy machine a sentinel may give it up, after two seconds.
+        let mut ordered: Option<Instant> = None;
+        wait_until("a sentinel carries out the order", || {
+            let sentinel = self.running()[0];
+            if ordered.is_none_or(|at| at.elapsed() > AGAIN) {
+                let taken = sentinel.command(&["SENTINEL", "FAILOVER", NAME]).is_ok();
+                ordered = taken.then(Instant::now);
+            }
+            master_by(sentinel) != old.addr()
         });
         self.wait_moved(old);
         self.wait_replica(old);
