@@ -24,8 +24,6 @@ const QUICK: Duration = Duration::from_millis(1);
 const SLOW: Duration = Duration::from_millis(300);
 /// How long after the lease is over another has taken over.
 const SOON: Duration = Duration::from_secs(1);
-/// The same for the slowest of them, which may have waited for a processor.
-const LATE: Duration = Duration::from_secs(20);
 /// A child that says nothing for longer than this hangs.
 const HANGS: Duration = Duration::from_secs(60);
 
@@ -197,18 +195,25 @@ fn another_takes_over(what: &str, url: &str, lease: Duration, kills: usize) {
     let kills = env::var("YC_KILLS").map_or(kills, |kills| kills.parse().unwrap());
     let lease_ms = lease.as_millis().to_string();
     let mut family = Family::start(url, &lease_ms);
-    let (mut waits, mut round) = (Vec::new(), 0);
+    let (mut waits, mut late, mut round) = (Vec::new(), Vec::new(), 0);
     while waits.len() < kills {
         round += 1;
         assert!(round <= kills * 10, "loads end before they are killed");
         // Rounds begin at any moment between two ticks of Memcached's clock.
         sleep(random(0, 1_000));
         let after = random(0, SLOW.as_millis() as u64 * 4 / 5);
-        waits.extend(family.deadly_round(&format!("deadly-{round}"), after, lease));
+        let wait = family.deadly_round(&format!("deadly-{round}"), after, lease);
+        let (in_time, too_late): (Vec<_>, Vec<_>) =
+            wait.into_iter().partition(|wait| *wait <= lease + SOON);
+        waits.extend(in_time);
+        late.extend(too_late);
     }
     waits.sort_unstable();
-    println!("{what}: {kills} kills; others took over after {:.1?}", waits);
-    assert!(waits[kills / 2] <= lease + SOON && waits[kills - 1] <= lease + LATE, "{waits:?}");
+    println!(
+        "{what}: {kills} kills; others took over after {waits:.1?}, and late after {late:.1?}"
+    );
+    // A machine may stand still for a moment, but does not make a habit of it.
+    assert!(late.len() < 3, "{late:?}");
 }
 
 fn random(from_ms: u64, to_ms: u64) -> Duration {
