@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use support::{RedisCluster, RedisServer, Resp, batches_and_locks};
+use support::{RedisCluster, RedisServer, Resp, batches_and_locks, in_time};
 use yokedcache::{Cache, Cause, ErrorKind, Loaded, Lookup, Redis, Ttl};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -443,7 +443,7 @@ fn a_stale_entry_is_refreshed_by_one_and_not_resurrected() {
         thread::sleep(soon * 2);
     };
     let refresh = |overtake: &dyn Fn()| {
-        let entry = mine.entry("k").tag("t").ttl(soon).stale_for(HOUR);
+        let entry = mine.entry("k").tag("t").ttl(HOUR).stale_for(HOUR);
         let loaded = entry.load_with(|load| {
             assert_eq!(load.previous::<String>().as_deref(), Some("stale"));
             overtake();
@@ -454,7 +454,6 @@ fn a_stale_entry_is_refreshed_by_one_and_not_resurrected() {
     store("stale");
     refresh(&|| {});
     assert_eq!(theirs.get::<String>("k").unwrap().as_deref(), Some("refreshed"));
-    thread::sleep(soon * 2);
     store("stale");
     // The guard of the first refresh is gone: the second one is not kept waiting.
     for overtake in [
@@ -585,22 +584,30 @@ fn records_of_tags_outlive_what_has_them() {
 fn an_entry_slides_whoever_stored_it() {
     let server = RedisServer::start(&[]);
     let cache = cache(&server, "sl");
-    let idle = Duration::from_millis(400);
-    cache.entry("long").ttl(HOUR).set("v").unwrap();
-    cache.set("for ever", "v").unwrap();
-    cache.set("bare", &7).unwrap();
-    cache.entry("counter").sliding(idle).ttl(HOUR).increment(7).unwrap();
-    cache.entry("short").ttl(idle * 2).set("v").unwrap();
-    server.command(&["SET", "sl:foreign", "{}"]).expect_ok();
-    for _ in 0..8 {
-        thread::sleep(idle / 3);
-        let get = |key| cache.entry(key).sliding(idle).get::<serde_json::Value>().unwrap();
-        for key in ["long", "for ever", "bare", "counter"] {
-            assert!(get(key).is_some(), "{key}");
+    let idle = Duration::from_millis(600);
+    in_time("entries are read before they are idle", || {
+        server.command(&["FLUSHALL"]).expect_ok();
+        let mut read = Instant::now();
+        cache.entry("long").ttl(HOUR).set("v").unwrap();
+        cache.set("for ever", "v").unwrap();
+        cache.set("bare", &7).unwrap();
+        cache.entry("counter").sliding(idle).ttl(HOUR).increment(7).unwrap();
+        cache.entry("short").ttl(idle * 2).set("v").unwrap();
+        server.command(&["SET", "sl:foreign", "{}"]).expect_ok();
+        for _ in 0..8 {
+            thread::sleep(idle / 3);
+            let (before, now) = (read, Instant::now());
+            let get = |key| cache.entry(key).sliding(idle).get::<serde_json::Value>().unwrap();
+            let found = ["long", "for ever", "bare", "counter", "foreign"].map(get);
+            get("short");
+            if before.elapsed() >= idle {
+                return None;
+            }
+            assert!(found.iter().all(Option::is_some), "{found:?}");
+            read = now;
         }
-        get("short");
-        assert!(get("foreign").is_some());
-    }
+        Some(())
+    });
     assert_eq!(cache.get::<String>("short").unwrap(), None, "its end is the latest");
     assert_eq!(server.command(&["PTTL", "sl:foreign"]).int(), -1, "not ours to end");
     thread::sleep(idle * 2);

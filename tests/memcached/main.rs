@@ -19,7 +19,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{MemcachedFleet, MemcachedServer, batches_and_locks};
+use support::{MemcachedFleet, MemcachedServer, batches_and_locks, in_time, wait_until};
 use yokedcache::{Cache, Cause, ErrorKind, Loaded, Lookup, Memcached, Pattern, Ttl};
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -101,7 +101,7 @@ fn what_a_server_says_against_a_command_is_an_error_of_that_kind() {
     ];
     for (line, kind) in lines {
         let fake = Fake::start(empty);
-        let cache = cache(&fake.url(), false);
+        let cache = cache(&fake.url(), false).with_timeout(PATIENCE);
         assert!(timed(|| cache.entry("a").strict().set("v")).unwrap());
         assert_eq!(timed(|| get(&cache, "a")).unwrap(), None);
         fake.says(move |_| format!("{line}\r\n").into_bytes());
@@ -135,7 +135,7 @@ fn what_a_server_says_against_a_command_is_an_error_of_that_kind() {
 #[test]
 fn an_error_that_closes_a_connection_costs_nobody_else_an_answer() {
     let fake = Fake::start(empty);
-    let cache = cache(&fake.url(), false);
+    let cache = cache(&fake.url(), false).with_timeout(PATIENCE);
     for _ in 0..5 {
         // Of a batch the first command is refused, and what follows is not looked at.
         fake.says(|words| match words[1] {
@@ -162,7 +162,7 @@ fn an_answer_to_something_else_is_nobodys_value() {
     ];
     for reply in replies {
         let fake = Fake::start(one);
-        let cache = cache(&fake.url(), false);
+        let cache = cache(&fake.url(), false).with_timeout(PATIENCE);
         assert_eq!(timed(|| cache.get::<i64>("a")).unwrap(), Some(1));
         *fake.answer.lock().unwrap() = reply;
         for _ in 0..5 {
@@ -193,7 +193,7 @@ fn answers_in_another_order_are_nobodys_values() {
         }
         [own, std::mem::take(&mut held)].concat()
     });
-    let cache = cache(&fake.url(), false);
+    let cache = cache(&fake.url(), false).with_timeout(PATIENCE);
     for _ in 0..10 {
         let found = timed(|| cache.get_many::<i64>(["a", "bb"])).unwrap();
         assert!(found[0].is_none_or(|n| n == 3) && found[1].is_none_or(|n| n == 4), "{found:?}");
@@ -209,7 +209,7 @@ fn more_answers_than_questions_end_the_connection() {
         let again = format!("VA 1 O{}\r\n2\r\n", opaque(words) + 1).into_bytes();
         [one(words), again].concat()
     });
-    let cache = cache(&fake.url(), false);
+    let cache = cache(&fake.url(), false).with_timeout(PATIENCE);
     for _ in 0..5 {
         // The second one is nobody's.
         assert_eq!(cache.get::<i64>("a").unwrap(), Some(1));
@@ -357,6 +357,7 @@ fn binary_fake(off_by: u32, status: u16) -> String {
 
 #[test]
 fn in_the_binary_protocol_likewise() {
+    let cache = |url: &str, binary| cache(url, binary).with_timeout(PATIENCE);
     assert_eq!(cache(&binary_fake(0, 0), true).get::<i64>("a").unwrap(), Some(1));
     for off_by in [1, 77] {
         let cache = cache(&binary_fake(off_by, 0), true);
@@ -389,6 +390,7 @@ fn in_the_binary_protocol_likewise() {
 #[test]
 fn a_list_of_keys_cut_off_is_not_taken_for_all_of_them() {
     let (_server, proxy, cache) = behind_proxy(false);
+    let cache = cache.with_timeout(PATIENCE);
     let keys: Vec<String> = (0..3_000).map(|n| format!("key{n}")).collect();
     let values = || keys.iter().map(|key| (key, "v"));
     assert!(cache.set_many(values()).unwrap().is_empty());
@@ -442,7 +444,7 @@ fn what_is_no_list_of_keys_is_an_error_of_that_kind() {
                 assert!(kinds.contains(&error.kind()), "{list:?}: {error:?}");
             }
         }
-        assert!(timed(|| cache.entry("a").strict().set("v")).unwrap());
+        assert!(well(|| timed(|| cache.entry("a").strict().set("v"))));
     }
 }
 
@@ -475,7 +477,7 @@ fn a_sign_of_life_that_does_not_come() {
             // One that is late, but not too late, is no harm to the answer after it.
             proxy.set(Plan::Delay(LIMIT / 6));
             for key in KEYS {
-                assert_eq!(timed(|| get(&cache, key)).unwrap(), Some(value_of(key)));
+                assert_eq!(well(|| timed(|| get(&cache, key))), Some(value_of(key)));
             }
         }
     }

@@ -10,12 +10,12 @@ fn credentials() {
     );
     for (server, binary) in [(&text, false), (&sasl, true)] {
         let at = |login: &str| format!("memcached://{login}{}", server.addr());
-        let right = cache(&at("ann:open%40sesame%2F1@"), binary);
+        let right = cache(&at("ann:open%40sesame%2F1@"), binary).with_timeout(PATIENCE);
         assert!(right.set("a", &value_of("a")).unwrap());
         assert_eq!(right.get::<String>("a").unwrap(), Some(value_of("a")));
         assert!(right.detailed_health_check().is_up());
         for login in ["ann:wrongword@", "bob:open%40sesame%2F1@", ""] {
-            let cache = cache(&at(login), binary);
+            let cache = cache(&at(login), binary).with_timeout(PATIENCE);
             let error = expect(timed(|| get(&cache, "a")), &[ErrorKind::Denied]);
             assert!(!error.is_transient());
             outage(&cache, &[ErrorKind::Denied], binary);
@@ -32,11 +32,11 @@ fn credentials() {
 fn no_more_clients() {
     for binary in BOTH {
         let server = MemcachedServer::start(&["-c", "40"]);
-        let cache = cache(server.url(), binary);
+        let cache = cache(server.url(), binary).with_timeout(PATIENCE);
         let mut taken = Vec::new();
         wait_until("all places are taken", || {
             let mut one = TcpStream::connect(server.addr()).unwrap();
-            one.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            one.set_read_timeout(Some(PATIENCE)).unwrap();
             let mut answer = [0; 8];
             let asked = one.write_all(b"mn\r\n").and_then(|()| one.read(&mut answer));
             let refused = !asked.is_ok_and(|read| answer[..read] == *b"MN\r\n");
@@ -54,7 +54,7 @@ fn no_more_clients() {
 fn a_server_without_room() {
     for binary in BOTH {
         let server = MemcachedServer::start(&["-m", "8", "-M"]);
-        let cache = cache(server.url(), binary);
+        let cache = cache(server.url(), binary).with_timeout(PATIENCE);
         set(&cache, "a").unwrap();
         set(&cache, "bb").unwrap();
         assert!(cache.entry("tagged").tag("t").set(&value_of("tagged")).unwrap());
@@ -98,7 +98,7 @@ fn a_server_without_room() {
 #[test]
 fn a_server_without_room_for_the_smallest_invalidates_all_the_same() {
     let server = MemcachedServer::start(&["-m", "8", "-M"]);
-    let cache = cache(server.url(), false);
+    let cache = cache(server.url(), false).with_timeout(PATIENCE);
     assert!(cache.entry("tagged").tag("t").set("v").unwrap());
     // All of it goes to the size a tag's record has.
     let record = server.get_raw(b"f:t#t").unwrap().len();

@@ -17,6 +17,11 @@ pub struct RedisCluster {
     elected: Mutex<Option<Instant>>,
 }
 
+/// How long a node may be silent, in milliseconds, where no test waits for its successor: who stands
+/// still for a moment on a busy machine keeps its office.
+const PATIENT: &str = "10000";
+/// The same once a test has one killed or replaced.
+const HASTY: &str = "1000";
 /// How long a node takes itself for elected: twice the node timeout.
 const ELECTION: Duration = Duration::from_secs(2);
 const MASTERS: usize = 3;
@@ -42,7 +47,7 @@ impl RedisCluster {
     pub fn start_with(directives: &[(&str, &str)]) -> RedisCluster {
         let defaults = [
             ("cluster-announce-ip", "127.0.0.1"),
-            ("cluster-node-timeout", "1000"),
+            ("cluster-node-timeout", PATIENT),
             ("cluster-require-full-coverage", "no"),
             ("cluster-replica-validity-factor", "0"),
             // Replicas stay where the test knows them.
@@ -205,11 +210,20 @@ impl RedisCluster {
     /// Kills a node. [`RedisCluster::wait_moved`] waits until the others have noticed.
     pub fn kill(&self, i: usize) {
         self.nodes[i].kill();
+        self.hurry();
+    }
+
+    /// From now on a node that does not answer for a second is replaced.
+    fn hurry(&self) {
+        for i in self.running() {
+            self.nodes[i].command(&["CONFIG", "SET", "cluster-node-timeout", HASTY]).expect_ok();
+        }
     }
 
     /// Starts a killed node again, which still knows its place in the cluster but has no data.
     pub fn start_again(&self, i: usize) {
         self.nodes[i].start_again();
+        self.hurry();
     }
 
     /// Returns once `slot` is served by another node than `from` and all that run know.
@@ -233,6 +247,7 @@ impl RedisCluster {
         if let Some(elected) = *self.elected.lock().unwrap() {
             thread::sleep(ELECTION.saturating_sub(elected.elapsed()));
         }
+        self.hurry();
         let master = self.owner(slot);
         self.nodes[self.replica(slot)].command(&["CLUSTER", "FAILOVER"]).expect_ok();
         self.wait_moved(slot, master);
@@ -285,6 +300,20 @@ impl RedisCluster {
             }
         }
         self.wait_moved(slot, from);
+    }
+
+    /// Takes `slot` from its master, so that nobody serves it.
+    #[track_caller]
+    pub fn forget(&self, slot: u16) {
+        wait_until("nobody serves the slot", || {
+            let owners = self.running().into_iter().map(|i| self.owner_by(i, slot));
+            let owners: Vec<_> = owners.flatten().collect();
+            // Its master first: it tells the others of its slots.
+            for node in owners.iter().copied().chain(0..NODES) {
+                self.nodes[node].command(&["CLUSTER", "DELSLOTS", &slot.to_string()]);
+            }
+            owners.is_empty()
+        });
     }
 
     #[track_caller]

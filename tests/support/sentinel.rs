@@ -25,7 +25,8 @@ impl RedisSentinels {
         let replica = RedisServer::start(&[ping, ("replicaof", &replica_of)]);
 
         let monitor = format!("monitor {NAME} 127.0.0.1 {} 2", master.port());
-        let down_after = format!("down-after-milliseconds {NAME} 1000");
+        // Who stands still for a moment on a busy machine keeps its office.
+        let down_after = format!("down-after-milliseconds {NAME} 10000");
         let failover_timeout = format!("failover-timeout {NAME} 2000");
         let directives = [
             ("sentinel", &*monitor),
@@ -98,6 +99,10 @@ impl RedisSentinels {
     pub fn kill_master(&self) -> &RedisServer {
         let master = self.master();
         master.kill();
+        for sentinel in self.running() {
+            let soon = ["SENTINEL", "SET", NAME, "down-after-milliseconds", "1000"];
+            sentinel.command(&soon).expect_ok();
+        }
         master
     }
 
