@@ -212,7 +212,7 @@ macro_rules! cases {
         $(mod $module {
             $(#[test]
             fn $case() {
-                $crate::conformance::$module::$case(&$rig);
+                $crate::conformance::rig::play(|| $rig, $crate::conformance::$module::$case);
             })*
         })*
     };

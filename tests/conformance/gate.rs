@@ -11,7 +11,7 @@ use super::rig::Rig;
 pub type Loads<T> = Result<T, String>;
 
 /// Longer than anything takes here that is to happen at all.
-pub const LONG: Duration = Duration::from_secs(20);
+pub const LONG: Duration = Duration::from_secs(60);
 /// Shorter than anything is waited for that is not to happen.
 pub const SHORT: Duration = Duration::from_millis(50);
 

@@ -260,10 +260,17 @@ pub fn a_load_overtaken_by_clear_is_not_stored(rig: &Rig) {
 }
 
 pub fn waiters_of_a_failed_load_get_an_error_and_the_next_loads(rig: &Rig) {
+    // A thread that is not yet waiting when the load fails loads for itself.
+    let waited = (1..=5).any(|time| a_waiter_of_a_failed_load_gets_an_error(rig, time * time));
+    assert!(waited, "five times it loaded for itself");
+}
+
+fn a_waiter_of_a_failed_load_gets_an_error(rig: &Rig, times: u32) -> bool {
     let cache = rig.cache();
+    cache.delete("k").unwrap();
     let (started, wait_started) = channel();
     let (finish, wait_finish) = channel::<()>();
-    thread::scope(|scope| {
+    let waited = thread::scope(|scope| {
         let cache = &cache;
         let leader = scope.spawn(move || {
             cache.get_or_load("k", || {
@@ -276,18 +283,22 @@ pub fn waiters_of_a_failed_load_get_an_error_and_the_next_loads(rig: &Rig) {
         let joins = scope.spawn(move || cache.get_or_load("k", || Loads::Ok(1u8)));
         wait_for(|| joins.is_finished() || cache.stats().misses.total() == 2);
         // It has missed, and joins next.
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(50) * times);
         finish.send(()).unwrap();
         assert_eq!(leader.join().unwrap().unwrap(), Err("no".into()));
-        assert_eq!(joins.join().unwrap().unwrap_err().kind(), ErrorKind::LoadFailed);
+        let failed = joins.join().unwrap().err();
+        assert!(failed.as_ref().is_none_or(|error| error.kind() == ErrorKind::LoadFailed));
+        failed.is_some()
     });
-    assert_eq!(cache.get_or_compute("k", || 2u8).unwrap(), 2);
+    let left = if waited { 2 } else { 1 };
+    assert_eq!(cache.get_or_compute("k", || 2u8).unwrap(), left);
+    waited
 }
 
 fn wait_for(done: impl Fn() -> bool) {
     let started = Instant::now();
     while !done() {
-        assert!(started.elapsed() < Duration::from_secs(10), "it does not come");
+        assert!(started.elapsed() < Duration::from_secs(120), "it does not come");
         thread::yield_now();
     }
 }
@@ -368,7 +379,7 @@ pub fn waiting_ends_at_the_timeout(rig: &Rig) {
             let limited = cache.entry("k").timeout(Duration::from_millis(200));
             let error = limited.get_or_compute(|| "own".to_owned()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout);
-            assert!(started.elapsed() < Duration::from_secs(5));
+            assert!(started.elapsed() < Duration::from_secs(20));
         },
     );
     assert_eq!(value, "loaded");
@@ -397,8 +408,8 @@ pub fn a_waiter_of_another_schema_loads_for_itself(rig: &Rig) {
 
 pub fn a_load_may_take_longer_than_the_timeout(rig: &Rig) {
     let cache = rig.cache();
-    let slow = cache.entry("k").timeout(Duration::from_millis(300));
-    slow.get_or_compute(|| thread::sleep(Duration::from_millis(400))).unwrap();
+    let slow = cache.entry("k").timeout(Duration::from_millis(800));
+    slow.get_or_compute(|| thread::sleep(Duration::from_millis(900))).unwrap();
     assert!(cache.exists("k").unwrap(), "the loader's time is not the cache's");
     let endless = cache.entry("l").timeout(Duration::MAX);
     assert_eq!(endless.get_or_compute(|| 1).unwrap(), 1);

@@ -193,7 +193,7 @@ pub fn a_panic_frees_all_keys(rig: &Rig) {
     assert!(panics.is_err());
     let other = if rig.can().leases { rig.cache() } else { cache };
     for key in ["a", "b"] {
-        let entry = other.entry(key).timeout(LONG / 10);
+        let entry = other.entry(key).timeout(LONG / 12);
         assert_eq!(entry.get_or_load(new).unwrap().unwrap(), "new");
     }
 }
@@ -212,7 +212,7 @@ pub fn a_panic_of_the_pairs_frees_all_keys(rig: &Rig) {
     }));
     assert!(panics.is_err());
     for key in ["a", "b", "c"] {
-        let entry = cache.entry(key).timeout(LONG / 10);
+        let entry = cache.entry(key).timeout(LONG / 12);
         assert_eq!(entry.get_or_load(new).unwrap().unwrap(), "new");
     }
 }
@@ -402,7 +402,7 @@ pub fn waiting_for_others_ends_at_the_timeout(rig: &Rig) {
         });
         gate.wait();
         for (cache, own) in caches.iter().zip(["b", "c"]) {
-            let entries = cache.entries(["a", own]).timeout(4 * SHORT);
+            let entries = cache.entries(["a", own]).timeout(10 * SHORT);
             let late = entries.get_or_load_many(|missing| {
                 assert_eq!(missing, [own]);
                 Loads::Ok(each(missing, "own"))

@@ -65,7 +65,7 @@ pub fn a_slot_that_is_dropped_frees_the_key(rig: &Rig) {
     let (one, two) = (rig.cache(), rig.cache());
     drop(slot(&one, "k"));
     assert_eq!(one.stats().load_errors, 0);
-    let entry = two.entry("k").timeout(LONG / 10);
+    let entry = two.entry("k").timeout(LONG / 12);
     assert_eq!(entry.get_or_load(new).unwrap().unwrap(), "new");
 }
 
