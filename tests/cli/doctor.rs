@@ -10,16 +10,24 @@ use serde_json::Value;
 
 use super::support::{
     MemcachedFleet, MemcachedServer, Plan, Proxy, RedisCluster, RedisSentinels, RedisServer,
-    TlsFront, free_port, wait_until,
+    TlsFront, free_port, in_time, wait_until,
 };
-use super::{PASSWORD, at, bare, redis};
+use super::{PASSWORD, at, bare, redis, the_only_client};
 
 /// What the doctor found.
 struct Diagnosis(Vec<(String, String, String)>);
 
 impl Diagnosis {
     fn of(url: &str) -> Self {
-        Self::with(url, "2s", None)
+        Self::with(url, "5s", None)
+    }
+
+    /// Of a server that is well: calls to it are slow for as long as this machine is busy.
+    fn calm(url: &str) -> Self {
+        in_time("calls take less than 10 ms", || {
+            let found = Self::of(url);
+            (!found.which("warn").contains(&"latency")).then_some(found)
+        })
     }
 
     fn with(url: &str, timeout: &str, code: Option<i32>) -> Self {
@@ -80,10 +88,13 @@ fn a_healthy_server_passes_everything() {
         [("requirepass", PASSWORD), ("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")];
     let server = RedisServer::start(&limits);
     let url = format!("{}?key_prefix=shop", server.url());
-    let found = Diagnosis::of(&url);
+    let found = Diagnosis::calm(&url);
     found.is_well();
     assert!(found.which("warn").is_empty(), "{:?}", found.0);
-    let ran = at(&url).run("doctor").ends(0);
+    let ran = in_time("calls take less than 10 ms", || {
+        let ran = at(&url).run("doctor").ends(0);
+        (!ran.out.contains("too slow for a cache")).then_some(ran)
+    });
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines[0], "VERDICT   CHECK           FOUND");
     assert!(lines[1..].iter().all(|line| line.starts_with("pass      ")), "{ran:?}");
@@ -126,8 +137,8 @@ fn a_server_that_never_ends_its_answer() {
         }
     });
     let started = Instant::now();
-    Diagnosis::with(&url, "300ms", None).fails_only("login", "no answer in time");
-    assert!(started.elapsed() < Duration::from_secs(20));
+    Diagnosis::with(&url, "2s", None).fails_only("login", "no answer in time");
+    assert!(started.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
@@ -143,7 +154,7 @@ fn a_memcached_that_does_not_tell_its_numbers() {
             }
         }
     });
-    let found = Diagnosis::with(&url, "300ms", Some(1));
+    let found = Diagnosis::with(&url, "5s", Some(1));
     found.says("version", "not told: ERROR").skips(&["memory", "eviction", "connections"]);
 }
 
@@ -313,7 +324,7 @@ fn what_is_kept_on_disk() {
 #[test]
 fn too_many_clients() {
     let server = RedisServer::start(&[("maxclients", "1")]);
-    let _taken = server.resp();
+    let _taken = the_only_client(&server);
     Diagnosis::of(server.url()).fails_only("protocol", "as many clients as it takes");
     let server = RedisServer::start(&[("maxclients", "12")]);
     let found = Diagnosis::of(&format!("{}?connection_pool_size=20", server.url()));
@@ -342,7 +353,7 @@ fn something_else_that_listens() {
 #[test]
 fn memcached() {
     let server = MemcachedServer::start(&[]);
-    let found = Diagnosis::of(&format!("{}?key_prefix=shop", server.url()));
+    let found = Diagnosis::calm(&format!("{}?key_prefix=shop", server.url()));
     found.is_well();
     assert!(found.which("warn").is_empty(), "{:?}", found.0);
     let full = MemcachedServer::start(&["-M"]);

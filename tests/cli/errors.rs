@@ -121,7 +121,7 @@ fn a_server_that_hangs_is_3_within_the_time_given() {
     proxy.set(Plan::Hold);
     let started = Instant::now();
     at(&proxy.url()).run("get k --timeout 300ms").ends(3).complains("in time");
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

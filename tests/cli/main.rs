@@ -138,6 +138,19 @@ impl Ran {
     }
 }
 
+/// A connection to a server that takes one: those of before may be there for a moment.
+fn the_only_client(server: &support::RedisServer) -> support::Resp {
+    let mut taken = server.resp();
+    support::wait_until("there is room", || {
+        let is_let_in = taken.try_command(&["PING"]).is_ok_and(|pong| pong.as_str() == "PONG");
+        if !is_let_in {
+            taken = server.resp();
+        }
+        is_let_in
+    });
+    taken
+}
+
 /// A Redis server with a password, and its address with a key prefix.
 fn redis() -> (support::RedisServer, String) {
     let server = support::RedisServer::start(&[("requirepass", PASSWORD)]);

@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::{MemcachedServer, RedisServer, free_port};
+use super::support::{MemcachedServer, Plan, Proxy, RedisServer, free_port};
 use super::{at, end, interrupt, redis};
 
 fn fill(server: &RedisServer, entries: usize) {
-    for entry in 0..entries {
-        server.command(&["SET", &format!("shop:k{entry}"), "[1]"]);
-    }
+    let script = "for entry = 1, ARGV[1] do redis.call('SET', 'shop:k' .. entry, '[1]') end";
+    server.command(&["EVAL", script, "0", &entries.to_string()]);
 }
 
 #[test]
@@ -115,7 +114,7 @@ fn ctrl_c_ends_a_migration_with_its_counts_and_another_run_goes_on() {
     let (server, url) = redis();
     fill(&server, 300);
     let to = RedisServer::start(&[]);
-    let args = ["--json", "migrate", "--to", to.url(), "--rate", "100", "--batch", "10"];
+    let args = ["--json", "migrate", "--to", to.url(), "--rate", "10", "--batch", "10"];
     let child = at(&url).start(&args);
     // Before anything is copied, one entry is there for a moment.
     while matches!(to.command(&["DBSIZE"]), super::support::Reply::Int(0 | 1)) {
@@ -166,6 +165,10 @@ fn an_export_goes_through_a_pipe() {
 fn an_export_that_is_stopped_leaves_no_file() {
     let (server, url) = redis();
     fill(&server, 20_000);
+    // It takes its time, and so is stopped before it is done.
+    let proxy = Proxy::to(&server.addr());
+    proxy.set(Plan::Delay(Duration::from_millis(300)));
+    let url = url.replace(&server.addr(), &proxy.addr());
     let file = server.dir().join("backup.jsonl");
     let mut child = at(&url).start(&["export", file.to_str().unwrap(), "--verbose"]);
     wait_for_a_part(&server, &mut child);

@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader};
 
 use serde_json::json;
 
-use super::support::{MemcachedFleet, MemcachedServer, RedisCluster, RedisServer};
+use super::support::{
+    MemcachedFleet, MemcachedServer, RedisCluster, RedisServer, in_time, wait_until,
+};
 use super::{at, end, interrupt, redis};
 
 #[test]
@@ -122,10 +124,12 @@ fn watching_goes_on_until_ctrl_c() {
 fn a_measurement_leaves_nothing_behind() {
     let server = RedisServer::start(&[]);
     let url = format!("{}?key_prefix=shop", server.url());
-    let line = "--json bench --duration 300ms --threads 2 --keys 50 --value-size 10 --ratio 0.5";
-    let shown = at(&url).run(line).ends(0).json();
-    let (gets, sets) = (&shown["get"]["count"], &shown["set"]["count"]);
-    assert!(gets.as_u64().unwrap() > 0 && sets.as_u64().unwrap() > 0, "{shown}");
+    let line = "--json bench --threads 2 --keys 50 --value-size 10 --ratio 0.5 --duration";
+    let shown = in_time("there are calls of both kinds", || {
+        let shown = at(&url).run(&format!("{line} 300ms")).ends(0).json();
+        let some = |call: &str| shown[call]["count"].as_u64().is_some_and(|count| count > 0);
+        (some("get") && some("set")).then_some(shown)
+    });
     assert_eq!(shown["errors"], json!(0));
     assert_eq!(server.command(&["DBSIZE"]), super::support::Reply::Int(0));
     let ran = at(&url).run("bench --duration 200ms --keys 10 --ratio 1").ends(0);
@@ -133,7 +137,7 @@ fn a_measurement_leaves_nothing_behind() {
     assert!(!ran.out.contains("\nset "), "{ran:?}");
     at(&url).run("bench --ratio 2").ends(2).complains("--ratio");
     let child = at(&url).start(&["bench", "--duration", "60s", "--keys", "5"]);
-    while server.command(&["DBSIZE"]) == super::support::Reply::Int(0) {}
+    wait_until("it is at work", || server.command(&["DBSIZE"]).int() > 0);
     interrupt(&child);
     end(child).ends(0);
     assert_eq!(server.command(&["DBSIZE"]), super::support::Reply::Int(0));

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use yokedcache::{Cache, Cause, Error, ErrorKind, Lookup};
 
-use super::PASSWORD;
 use super::support::{
     MemcachedServer, Plan, Proxy, RedisCluster, RedisServer, free_port, wait_until,
 };
+use super::{PASSWORD, the_only_client};
 
 fn strict(url: &str) -> Cache {
     let config = yokedcache::config::Config::from_url(url).unwrap();
@@ -95,14 +95,15 @@ fn a_pool_that_is_exhausted() {
     server.stop();
     let (taken, wait) = channel();
     let first = thread::spawn({
-        let cache = cache.with_timeout(Duration::from_secs(5));
+        let cache = cache.with_timeout(Duration::from_secs(60));
         move || {
             taken.send(()).unwrap();
             cache.set("k", "v")
         }
     });
     wait.recv().unwrap();
-    thread::sleep(Duration::from_millis(200));
+    // Time enough to take the connection.
+    thread::sleep(Duration::from_secs(1));
     let second = cache.set("k", "v").unwrap_err();
     server.cont();
     first.join().unwrap().unwrap();
@@ -112,7 +113,7 @@ fn a_pool_that_is_exhausted() {
 #[test]
 fn too_many_clients() {
     let server = RedisServer::start(&[("maxclients", "1")]);
-    let _taken = server.resp();
+    let _taken = the_only_client(&server);
     the_page_has(&error(server.url()), ErrorKind::Unavailable, &server.addr());
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use yokedcache::{Cache, Cause, ErrorKind, Event, Lookup, Ttl};
 
-use crate::support::{MemcachedServer, Plan, Process, Proxy, RedisServer, wait_until};
+use crate::support::{MemcachedServer, Plan, Process, Proxy, RedisServer, in_time, wait_until};
 use crate::{cache_of, config_of, refusal_of};
 
 fn ms(time: u64) -> Duration {
@@ -60,13 +60,17 @@ fn bound_and_near_ttl_are_how_old_what_near_serves_may_be() {
 
 #[test]
 fn a_strict_tier_waits_until_nobody_serves_what_was_deleted() {
-    for (fields, waits) in [("near_ttl: 300ms\nstrict: true", true), ("near_ttl: 300ms", false)] {
+    let time_of_a_delete = |fields| {
         let cache = tiered("{url: \"memory://\"}", fields);
         cache.set("k", &1).unwrap();
         let begun = Instant::now();
         assert!(cache.delete("k").unwrap());
-        assert_eq!(begun.elapsed() >= ms(290), waits, "{fields}");
-    }
+        begun.elapsed()
+    };
+    assert!(time_of_a_delete("near_ttl: 300ms\nstrict: true") >= ms(290));
+    in_time("another does not wait", || {
+        (time_of_a_delete("near_ttl: 300ms") < ms(290)).then_some(())
+    });
 }
 
 /// A fallback whose primary can be away.
@@ -159,7 +163,8 @@ fn trial_timeout_is_how_long_a_trial_may_take() {
         site.fails();
         site.proxy.set(Plan::Delay(ms(150)));
         let begun = Instant::now();
-        while !site.serves_again() && begun.elapsed() < if recovers { ms(20_000) } else { ms(2500) }
+        while !site.serves_again()
+            && begun.elapsed() < if recovers { ms(120_000) } else { ms(2500) }
         {
             let _ = site.cache.get::<u8>("k");
             sleep(ms(10));

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::hash::Hasher;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fixture::{HOUR, memory, over};
+use super::support::in_time;
 use yokedcache::{Cache, ErrorKind, FaultKind, Incomplete};
 
 /// A small cache of several kinds of entries, and its export.
@@ -125,18 +126,30 @@ fn other_files_and_versions_are_told_apart() {
 #[test]
 fn the_time_a_file_lies_counts_unless_told_otherwise() {
     let (cache, _) = small();
-    let short = Duration::from_millis(50);
-    cache.entry("short").ttl(short).set(&1).unwrap();
-    let mut file = Vec::new();
-    cache.export(&mut file).run().unwrap();
+    let short = Duration::from_secs(1);
+    let file = in_time("an entry is exported while it lives", || {
+        let mut file = Vec::new();
+        let begun = Instant::now();
+        cache.entry("short").ttl(short).set(&1).unwrap();
+        cache.export(&mut file).run().unwrap();
+        (begun.elapsed() < short / 4).then_some(file)
+    });
     std::thread::sleep(2 * short);
     let copy = over(memory(), "copy");
     let report = copy.import(&file[..]).run().unwrap();
     assert_eq!((report.copied, report.reasons["gone"]), (4, 1));
     assert_eq!(report.skips[0].key, "short");
-    let copy = over(memory(), "copy");
-    assert_eq!(copy.import(&file[..]).keep_ttl().run().unwrap().copied, 5);
-    assert!(copy.exists("short").unwrap());
+    in_time("an entry is looked at while it lives", || {
+        let (copy, begun) = (over(memory(), "copy"), Instant::now());
+        let copied = copy.import(&file[..]).keep_ttl().run().unwrap().copied;
+        let there = copy.exists("short").unwrap();
+        // What was left of its life in the file is nearly all of it.
+        if begun.elapsed() >= short / 2 {
+            return None;
+        }
+        assert_eq!((copied, there), (5, true));
+        Some(())
+    });
 }
 
 /// A file of these lines, with the sums they should have.

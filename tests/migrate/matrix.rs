@@ -52,8 +52,9 @@ fn entries_of_all_kinds_are_the_same_after_a_tour_of_all_servers() {
     assert!(first["slow"].cost >= 20);
     #[cfg(feature = "compression")]
     assert_ne!(first["key:0000005"].packing, yokedcache::backend::Packing::None);
-    // Twice to the second and back: the granularity of Memcached, and how long it all took.
-    assert_same(&first, &last, Duration::from_secs(20));
+    // Twice to the second and back: the granularity of Memcached, and how long it all took, on a slow
+    // machine, too.
+    assert_same(&first, &last, Duration::from_secs(60));
     // What was copied is as good as what was stored there.
     for cache in &tour {
         assert_eq!(cache.increment("key:0000003", 2_000).unwrap(), 1_003);
@@ -80,6 +81,6 @@ fn wrappers_and_sentinels_are_left_and_reached() {
     fill(&begin, 200);
     migrated(&begin, &tiered, 200);
     migrated(&tiered, &plain, 200);
-    assert_same(&dump(&begin, "a:"), &dump(&plain, "c:"), Duration::from_secs(5));
+    assert_same(&dump(&begin, "a:"), &dump(&plain, "c:"), Duration::from_secs(60));
     assert_eq!(tiered.get::<String>("key:0000000").unwrap().as_deref(), Some("value 0"));
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::faulty::{Faulty, away};
 use super::fixture::{assert_same, dump, fill, memory, over};
@@ -13,7 +13,7 @@ use yokedcache::{Cache, Error, ErrorKind, Redis};
 const KEYS: usize = 2_000;
 
 fn redis(url: &str, prefix: &str) -> Cache {
-    let redis = Redis::builder(url).timeout(Duration::from_millis(500)).build().unwrap();
+    let redis = Redis::builder(url).timeout(Duration::from_secs(10)).build().unwrap();
     over(redis, prefix)
 }
 
@@ -45,7 +45,7 @@ fn a_target_that_goes_away_is_an_error_with_counts_and_the_next_run_completes() 
     let report = from.migrate_to(&to).verify().run().unwrap();
     assert!(report.is_complete(), "{report:?}");
     assert_eq!((report.there, report.copied), (600, KEYS as u64 - 600));
-    assert_same(&dump(&from, "a:"), &dump(&to, "b:"), Duration::from_secs(20));
+    assert_same(&dump(&from, "a:"), &dump(&to, "b:"), Duration::from_secs(60));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_short_outage_of_either_side_costs_time_and_nothing_else() {
         let report = from.migrate_to(&to).batch_size(500).run().unwrap();
         assert_eq!(report.looked_at, report.copied + report.there, "{report:?}");
         assert!(report.looked_at >= KEYS as u64);
-        assert_same(&dump(&from, "a:"), &dump(&to, "b:"), Duration::from_secs(20));
+        assert_same(&dump(&from, "a:"), &dump(&to, "b:"), Duration::from_secs(60));
     }
 }
 
@@ -73,10 +73,10 @@ fn a_refused_login_is_not_tried_again() {
     let (from, to) = (over(memory(), "a"), over(target.clone(), "b"));
     fill(&from, 10);
     target.hooked(|_| Err(Error::new(ErrorKind::Denied, "not you")));
-    let begun = Instant::now();
     let failed = from.migrate_to(&to).run().unwrap_err();
     assert_eq!((failed.error().kind(), failed.report().looked_at), (ErrorKind::Denied, 0));
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    let calls = target.calls();
+    assert_eq!(calls.len(), 1, "{calls:?}");
 }
 
 #[test]
@@ -121,6 +121,10 @@ fn child() {
     let migration = from.migrate_to(&to).rate_limit(2_000.0).on_progress(|progress| {
         if progress.copied >= 500 && !said.replace(true) {
             tell("under way");
+            // It is killed before it is done, however fast it is.
+            loop {
+                std::thread::park();
+            }
         }
         ControlFlow::Continue(())
     });
@@ -137,7 +141,7 @@ fn after_a_process_was_killed_the_next_one_completes() {
     let mut child = Again::start("outages::child", &[(URL, server.url())], move |line| {
         let _ = said.send(line);
     });
-    let first = heard.recv_timeout(Duration::from_secs(30)).unwrap();
+    let first = heard.recv_timeout(Duration::from_secs(120)).unwrap();
     assert_eq!(first.as_deref(), Some("under way"));
     child.kill();
     let there = dump(&to, "b:");
@@ -150,7 +154,7 @@ fn after_a_process_was_killed_the_next_one_completes() {
     let report = from.migrate_to(&to).verify().run().unwrap();
     assert!(report.is_complete(), "{report:?}");
     assert_eq!((report.there, report.skipped), (there.len() as u64, 0));
-    assert_same(&dump(&from, "a:"), &dump(&to, "b:"), Duration::from_secs(20));
+    assert_same(&dump(&from, "a:"), &dump(&to, "b:"), Duration::from_secs(60));
 }
 
 #[test]

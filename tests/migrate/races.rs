@@ -152,7 +152,7 @@ fn what_somebody_loads_for_too_long_is_left_out() {
     let report = from.migrate_to(&to).run().unwrap();
     assert_eq!((report.copied, &report.skips[0].why), (1, &Skip::Busy));
     let waited = started.elapsed();
-    assert!((11..20).contains(&waited.as_secs()), "{waited:?}");
+    assert!((11..60).contains(&waited.as_secs()), "{waited:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::faulty::{Faulty, away};
-use super::fixture::{memory, over};
+use super::fixture::{HOUR, memory, over};
 use yokedcache::{BreakerState, Cache, ErrorKind, Fallback, FaultKind};
 
 const KEYS: u64 = 1_000;
@@ -74,7 +74,7 @@ fn a_near_tier_does_not_answer_for_a_source() {
 
     let server = MemcachedServer::start(&[]);
     let far = || Memcached::open(server.url()).unwrap();
-    let switch = Switch::new(Tiered::builder(memory(), far()).build().unwrap());
+    let switch = Switch::new(Tiered::builder(memory(), far()).near_ttl(HOUR).build().unwrap());
     let (from, other) = (over(switch.clone(), "a"), over(far(), "a"));
     other.entry("k").tag("old").set("older").unwrap();
     let read = || from.get::<String>("k").unwrap().unwrap();

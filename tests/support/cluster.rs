@@ -19,8 +19,8 @@ pub struct RedisCluster {
 
 /// How long a node may be silent, in milliseconds, where no test waits for its successor: who stands
 /// still for a moment on a busy machine keeps its office.
-const PATIENT: &str = "10000";
-/// The same once a test has one killed or replaced.
+const PATIENT: &str = "5000";
+/// The same while they get to know each other, and once a test has one killed or replaced.
 const HASTY: &str = "1000";
 /// How long a node takes itself for elected: twice the node timeout.
 const ELECTION: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ impl RedisCluster {
     pub fn start_with(directives: &[(&str, &str)]) -> RedisCluster {
         let defaults = [
             ("cluster-announce-ip", "127.0.0.1"),
-            ("cluster-node-timeout", PATIENT),
+            ("cluster-node-timeout", HASTY),
             ("cluster-require-full-coverage", "no"),
             ("cluster-replica-validity-factor", "0"),
             // Replicas stay where the test knows them.
@@ -66,6 +66,9 @@ impl RedisCluster {
             .collect();
         let cluster = RedisCluster { nodes, ids, elected: Mutex::new(None) };
         cluster.join();
+        if directives.iter().filter(|(name, _)| *name == "cluster-node-timeout").count() == 1 {
+            cluster.wait_for_the_silent(PATIENT);
+        }
         cluster
     }
 
@@ -215,8 +218,12 @@ impl RedisCluster {
 
     /// From now on a node that does not answer for a second is replaced.
     fn hurry(&self) {
+        self.wait_for_the_silent(HASTY);
+    }
+
+    fn wait_for_the_silent(&self, ms: &str) {
         for i in self.running() {
-            self.nodes[i].command(&["CONFIG", "SET", "cluster-node-timeout", HASTY]).expect_ok();
+            self.nodes[i].command(&["CONFIG", "SET", "cluster-node-timeout", ms]).expect_ok();
         }
     }
 
