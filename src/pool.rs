@@ -251,7 +251,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn work_is_done_waited_for_first_and_no_more_than_fits_waits() {

@@ -105,7 +105,7 @@ mod tests {
             of_a_thread();
         }
         // Other tests may have all of them for a while.
-        let found = (0..1_000).any(|_| {
+        let found = (0..12_000).any(|_| {
             thread::sleep(Duration::from_millis(5));
             of_a_thread() < OWNED
         });

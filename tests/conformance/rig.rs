@@ -19,8 +19,8 @@ pub struct Rig {
     tier: u8,
     /// What is invalidated is still to be told to a backend that cannot be reached.
     defers: bool,
-    /// Time has passed that was the system's.
-    has_slept: AtomicBool,
+    /// The case was told a unit of the system's time, or let some pass.
+    by_the_clock: AtomicBool,
 }
 
 thread_local! {
@@ -36,7 +36,7 @@ pub fn play(rig: impl Fn() -> Rig, case: fn(&Rig)) {
         let rig = rig();
         let played = catch_unwind(AssertUnwindSafe(|| case(&rig)));
         let Err(panic) = played else { return };
-        if !rig.has_slept.load(Ordering::SeqCst) {
+        if !rig.by_the_clock.load(Ordering::SeqCst) {
             resume_unwind(panic);
         }
     }
@@ -69,8 +69,8 @@ impl Rig {
     /// A backend that lives by the system's time.
     #[allow(dead_code)]
     pub fn on_real_time(backend: impl Backend) -> Self {
-        let (backend, has_slept) = (Arc::new(backend), AtomicBool::new(false));
-        Self { backend, clock: None, prefix: None, tier: 0, defers: false, has_slept }
+        let (backend, by_the_clock) = (Arc::new(backend), AtomicBool::new(false));
+        Self { backend, clock: None, prefix: None, tier: 0, defers: false, by_the_clock }
     }
 
     /// A backend on a server that other cases use, too.
@@ -129,7 +129,7 @@ impl Rig {
         match &self.clock {
             Some(clock) => clock.advance(time),
             None => {
-                self.has_slept.store(true, Ordering::SeqCst);
+                self.by_the_clock.store(true, Ordering::SeqCst);
                 std::thread::sleep(time);
             }
         }
@@ -150,6 +150,7 @@ impl Rig {
         if self.is_exact() {
             Duration::from_secs(10)
         } else {
+            self.by_the_clock.store(true, Ordering::SeqCst);
             self.can().ttl_step.max(Duration::from_millis(100)) * LONGER.get()
         }
     }

@@ -78,7 +78,7 @@ use state::State;
 /// # let is_cut = Arc::new(AtomicBool::new(false));
 /// # let far = Far { memory, is_cut: is_cut.clone() };
 /// let fallback = Fallback::builder(far, Memory::builder().max_size(1_000).build()?)
-/// #   .reset_timeout(Duration::from_millis(20))
+/// #   .reset_timeout(Duration::from_millis(500))
 ///     .build()?;
 /// let cache = Cache::builder(fallback.clone()).build()?;
 /// cache.entry("user:1").tags(["users"]).set("Ann")?;

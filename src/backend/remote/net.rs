@@ -386,12 +386,12 @@ mod tests {
             }
         });
         let started = Instant::now();
-        let until = started + Duration::from_millis(300);
+        let until = started + Duration::from_secs(1);
         let mut stream = Stream::connect(&Endpoint::tcp("127.0.0.1", port), &net(), until).unwrap();
         stream.set_deadline(until);
         let error = stream.read_exact(&mut [0; 1000]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         stream.abort();
         server.join().unwrap();
     }
@@ -400,7 +400,7 @@ mod tests {
     fn a_connection_the_server_closed_is_not_quiet() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(60);
         let stream = Stream::connect(&Endpoint::tcp("localhost", port), &net(), until).unwrap();
         let (tcp, _) = listener.accept().unwrap();
         assert!(stream.is_quiet());
