@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::Cache;
 use crate::backend::copying::{HEAD, hit, read, tell};
-use crate::backend::{Change, CodecId, Entry, Life, Name, When, Write};
-use crate::error::Result;
+use crate::backend::{Change, CodecId, Entry, Life, Name, When, Write, Wrote};
+use crate::error::{Error, ErrorKind, Result};
 use crate::random;
 
 /// How long the trial lies there if nobody takes it away.
@@ -25,10 +25,24 @@ pub(super) fn lies_within(to: &Cache, from: &Cache, dry_run: bool) -> Result<boo
         let name = Name::new(&key, to.prefix().len());
         tell(to.call(), to.backend(), vec![Write::new(name, When::Always, change)])
     };
-    // Where it cannot be written, no copy can.
-    change(Change::Put(Entry::new("", CodecId::RAW), Life::new(Some(TRIAL))));
+    let written = change(Change::Put(Entry::new("", CodecId::RAW), Life::new(Some(TRIAL))));
     let name = Name::new(&key, from.prefix().len());
     let found = read(from.call(), from.backend(), &[name], &HEAD);
     change(Change::Remove);
-    Ok(matches!(found?.pop().map(hit), Some(Ok(Ok(_)))))
+    match written.into_iter().find_map(away) {
+        Some(error) => Err(error),
+        None => Ok(found?.pop().map(hit).transpose()?.is_some_and(|found| found.is_ok())),
+    }
+}
+
+/// Why nobody knows whether it was written. Where it cannot be written, no copy can.
+fn away(wrote: Wrote) -> Option<Error> {
+    match wrote {
+        Wrote::Failed(error)
+            if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable) =>
+        {
+            Some(error)
+        }
+        _ => None,
+    }
 }

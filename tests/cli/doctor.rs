@@ -22,11 +22,13 @@ impl Diagnosis {
         Self::with(url, "5s", None)
     }
 
-    /// Of a server that is well: calls to it are slow for as long as this machine is busy.
+    /// Of a server that is well: while this machine is busy its calls are slow, and its time, told
+    /// late and in whole seconds, seems to be another.
     fn calm(url: &str) -> Self {
-        in_time("calls take less than 10 ms", || {
+        in_time("a look at latency and clock", || {
             let found = Self::of(url);
-            (!found.which("warn").contains(&"latency")).then_some(found)
+            let busy = |check: &&str| ["latency", "clock"].contains(check);
+            (!found.which("warn").iter().any(busy)).then_some(found)
         })
     }
 
@@ -91,9 +93,10 @@ fn a_healthy_server_passes_everything() {
     let found = Diagnosis::calm(&url);
     found.is_well();
     assert!(found.which("warn").is_empty(), "{:?}", found.0);
-    let ran = in_time("calls take less than 10 ms", || {
+    let ran = in_time("a look at latency and clock", || {
         let ran = at(&url).run("doctor").ends(0);
-        (!ran.out.contains("too slow for a cache")).then_some(ran)
+        let busy = ["too slow for a cache", "apart from this machine's"];
+        (!busy.iter().any(|words| ran.out.contains(words))).then_some(ran)
     });
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines[0], "VERDICT   CHECK           FOUND");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::fixture::{HOUR, dump, fill, memory, noise, over};
-use super::support::{RedisServer, in_time};
+use super::support::{Plan, Proxy, RedisServer, in_time, wait_until};
 use yokedcache::{Begun, Cache, Redis, Skip};
 
 fn redis(server: &RedisServer, prefix: &str) -> Cache {
@@ -137,4 +137,22 @@ fn a_target_within_the_source_is_refused_also_by_two_caches_of_one_server() {
     let other = RedisServer::start(&[]);
     assert_eq!(from.migrate_to(&redis(&other, "a:b")).run().unwrap().copied, 1);
     assert_eq!(other.command(&["DBSIZE"]).int(), 1, "and nothing beside it");
+}
+
+#[test]
+fn a_target_within_the_source_is_refused_though_it_is_away_at_first() {
+    let server = RedisServer::start(&[]);
+    let proxy = Proxy::to(&server.addr());
+    let (from, to) = (redis(&server, "a"), over(Redis::open(&proxy.url()).unwrap(), "a:b"));
+    from.set("k", "v").unwrap();
+    proxy.set(Plan::Refuse);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_until("it was tried", || proxy.connections() > 0);
+            proxy.set(Plan::Pass);
+        });
+        let refused = from.migrate_to(&to).overwrite().run().unwrap_err();
+        assert_eq!(refused.error().kind(), yokedcache::ErrorKind::InvalidArgument, "{refused}");
+    });
+    assert_eq!(from.keys("*").unwrap(), ["k"]);
 }
