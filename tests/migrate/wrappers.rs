@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::faulty::{Faulty, away};
-use super::fixture::{HOUR, memory, over};
+use super::fixture::{memory, over};
 use yokedcache::{BreakerState, Cache, ErrorKind, Fallback, FaultKind};
 
 const KEYS: u64 = 1_000;
@@ -69,6 +69,7 @@ fn a_secondary_that_stands_in_is_no_target() {
 #[test]
 #[cfg(feature = "memcached")]
 fn a_near_tier_does_not_answer_for_a_source() {
+    use super::fixture::HOUR;
     use super::support::MemcachedServer;
     use yokedcache::{Memcached, Switch, Tiered};
 
