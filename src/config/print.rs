@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::Deserializer;
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Config;
 use super::layer::Layer;
@@ -26,9 +27,44 @@ impl Config {
         serde_saphyr::to_string(&self.as_file()).unwrap_or_else(|error| error.to_string())
     }
 
-    fn as_file(&self) -> BTreeMap<&str, BTreeMap<&str, &Self>> {
+    fn as_file(&self) -> BTreeMap<&str, BTreeMap<&str, InFile<'_>>> {
         let environment = self.environment.as_deref().unwrap_or("default");
-        BTreeMap::from([("cache", BTreeMap::from([(environment, self)]))])
+        BTreeMap::from([("cache", BTreeMap::from([(environment, InFile(self))]))])
+    }
+
+    /// Its fields, each value changed by this.
+    fn fields<S: Serializer>(&self, to: S, change: fn(&mut Value)) -> Result<S::Ok, S::Error> {
+        let mut fields = to.serialize_map(None)?;
+        fields.serialize_entry("backend", self.node.name())?;
+        for part in [serde_json::to_value(&self.cache), serde_json::to_value(&self.node)] {
+            let mut part = part.map_err(serde::ser::Error::custom)?;
+            change(&mut part);
+            for (name, value) in part.as_object().into_iter().flatten() {
+                fields.serialize_entry(name, value)?;
+            }
+        }
+        fields.end()
+    }
+}
+
+/// As it stands in a file, where a dollar may begin a variable.
+struct InFile<'c>(&'c Config);
+
+impl Serialize for InFile<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.fields(to, keep_dollars)
+    }
+}
+
+/// Writes every text so that a file gives it back.
+fn keep_dollars(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains("${") || text.contains("$$") => {
+            *text = text.replace('$', "$$");
+        }
+        Value::Array(list) => list.iter_mut().for_each(keep_dollars),
+        Value::Object(fields) => fields.values_mut().for_each(keep_dollars),
+        _ => {}
     }
 }
 
@@ -49,15 +85,7 @@ impl fmt::Debug for Config {
 
 impl Serialize for Config {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut fields = to.serialize_map(None)?;
-        fields.serialize_entry("backend", self.node.name())?;
-        for part in [serde_json::to_value(&self.cache), serde_json::to_value(&self.node)] {
-            let part = part.map_err(serde::ser::Error::custom)?;
-            for (name, value) in part.as_object().into_iter().flatten() {
-                fields.serialize_entry(name, value)?;
-            }
-        }
-        fields.end()
+        self.fields(to, |_| {})
     }
 }
 

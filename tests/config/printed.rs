@@ -48,6 +48,28 @@ fn what_is_printed_is_read_back_as_the_same() {
 }
 
 #[test]
+fn dollars_that_are_no_variables_are_read_back_as_they_were() {
+    for (said, is) in [
+        ("$${HOME}", "${HOME}"),
+        ("$$$$", "$$"),
+        ("$$${X:-${}", "$${"),
+        ("cost$", "cost$"),
+        ("a$b", "a$b"),
+    ] {
+        let text = format!(
+            "key_prefix: '{said}'\nroute:\n  default: {{redis: {{host: h, client_name: '{said}'}}}}"
+        );
+        let config = config_of(&text);
+        let plain = serde_json::to_value(&config).unwrap();
+        assert_eq!(plain["key_prefix"], is);
+        for (name, text) in [("cache.yaml", config.to_yaml()), ("cache.json", config.to_json())] {
+            assert_eq!(Written::new(name, &text).load("e").unwrap(), config, "{text}");
+        }
+        assert_eq!(serde_json::from_value::<Config>(plain).unwrap(), config);
+    }
+}
+
+#[test]
 fn a_hidden_password_is_not_taken_for_one() {
     for fields in [
         "redis: {host: h, password: hunter2}",
