@@ -6,11 +6,13 @@ const ALIKE: f64 = 0.72;
 /// Shorter words are a part of too much.
 const SHORTEST_PART: usize = 4;
 
-/// That of the names which has this one as a part or is most like it, unless none is.
+/// That of the names which is this one but for its case, has it as a part or is most like it, unless
+/// none is.
 pub(crate) fn nearest<'n>(name: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let name = name.to_ascii_lowercase().replace('-', "_");
     let names: Vec<&str> = names.into_iter().collect();
-    shortest_with(&name, &names).or_else(|| most_alike(&name, &names))
+    let same = names.iter().find(|known| known.eq_ignore_ascii_case(&name));
+    same.copied().or_else(|| shortest_with(&name, &names)).or_else(|| most_alike(&name, &names))
 }
 
 fn most_alike<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
@@ -46,12 +48,22 @@ mod tests {
 
     #[test]
     fn slips_of_the_pen_are_understood_and_other_words_are_not() {
-        let names = ["pool_size", "socket_connect_timeout", "socket_timeout", "url", "db"];
+        let names = [
+            "pool_size",
+            "socket_connect_timeout",
+            "socket_timeout",
+            "url",
+            "db",
+            "username",
+            "sentinel_username",
+        ];
         for (name, meant) in [
             ("pool_sise", Some("pool_size")),
             ("poolsize", Some("pool_size")),
             ("sokcet_timeout", Some("socket_timeout")),
             ("Pool-Size", Some("pool_size")),
+            ("SOCKET_TIMEOUT", Some("socket_timeout")),
+            ("USERNAME", Some("username")),
             ("timeout", Some("socket_timeout")),
             ("connect_timeout", Some("socket_connect_timeout")),
             ("out", None),

@@ -85,16 +85,15 @@ fn take_address_apart(
     if matches!(field.value.value, Value::Null) {
         return Ok(());
     }
-    let (other, parameters) = parse(&field)?;
+    let (other, mut parameters) = parse(&field)?;
     if other != kind {
         let what = format!("an address of {}, in settings of {}", other.name(), kind.name());
         return Err(Fault::new(what).under("url", &field.place));
     }
-    for mut parameter in parameters.into_fields() {
-        let alias = kind.aliases().iter().find(|(alias, _)| *alias == parameter.name);
-        if let Some((_, name)) = alias {
-            parameter.name = (*name).to_owned();
-        }
+    for (alias, name) in kind.aliases() {
+        rename(&mut parameters, alias, name)?;
+    }
+    for parameter in parameters.into_fields() {
         let name = &&*parameter.name;
         let is_own = kind.fields().contains(name);
         match &mut cache {

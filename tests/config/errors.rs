@@ -485,6 +485,15 @@ fn a_bad_address_is_an_invalid_argument_with_the_nearest_right_name() {
         ),
         ("memory://?loader_threads=0", "loader_threads: no threads for loaders"),
         ("memory://?max_size=1&max_size=2", "url.max_size: is given twice"),
+        (
+            "redis://h?connection_pool_size=1&pool_size=2",
+            "redis.connection_pool_size: is another name of pool_size, which is given, too",
+        ),
+        ("redis://h?PASSWORD=x", "redis.PASSWORD: no such field; did you mean password?"),
+        (
+            "redis+unix://",
+            "redis: redis: a socket's path begins with a slash: redis+unix:///run/x.sock",
+        ),
         ("mem://", "url: nobody knows the scheme mem"),
         ("tiered://", "url: nobody knows the scheme tiered"),
         ("", "url: an address begins with a scheme, as redis://host does"),

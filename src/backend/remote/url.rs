@@ -89,8 +89,11 @@ impl Reader {
                 let what = "no parameter has an @ in it; a ? in a password is written %3F";
                 return Err(self.bad(what));
             }
-            if parameters.iter().any(|(known, _)| *known == name) {
-                return Err(self.bad(&format!("{name} is given twice")));
+            if parameters
+                .iter()
+                .any(|(known, _): &(String, String)| own_name(known) == own_name(&name))
+            {
+                return Err(self.bad(&format!("{} is given twice", own_name(&name))));
             }
             parameters.push((name, value));
         }
@@ -134,7 +137,7 @@ impl Reader {
     /// A socket on this machine.
     pub(crate) fn socket(self, hosts: &str, path: &str) -> Result<Endpoint> {
         let path = PathBuf::from(self.decode(&format!("{hosts}/{path}"))?);
-        if !path.is_absolute() {
+        if !path.is_absolute() || path.file_name().is_none() {
             let what =
                 format!("a socket's path begins with a slash: {}+unix:///run/x.sock", self.0);
             return Err(self.bad(&what));
@@ -181,5 +184,13 @@ impl Reader {
     pub(crate) fn unknown(self, name: &str, known: &[&[&str]]) -> Error {
         let meant = did_you_mean(name, known.iter().copied().flatten().copied());
         self.bad(&format!("nobody knows the parameter {name:?}{meant}"))
+    }
+}
+
+/// Of the two names of a setting the one that is told.
+fn own_name(name: &str) -> &str {
+    match name {
+        "connection_pool_size" => "pool_size",
+        name => name,
     }
 }
