@@ -19,6 +19,9 @@ fn a_command_line_that_cannot_be_read_is_2() {
     {
         at("memory://").run(line).ends(2).complains("");
     }
+    for line in ["invalidate", "invalidate --dry-run", "invalidate --tag a --pattern b"] {
+        at("memory://").run(line).ends(2).complains("--pattern <GLOB>");
+    }
     bare().run("ping").ends(2).complains("which cache?");
     at("memory://")
         .run("keys --limti 3")

@@ -66,6 +66,10 @@ fn a_migration_into_itself_or_to_nobody_is_an_error() {
     at(&url).var("MIGRATE_TO", &url).run("--quiet migrate").ends(2).complains("itself");
     let nobody = format!("redis://127.0.0.1:{}", free_port());
     at(&url).run("migrate --to nonsense").ends(2);
+    // What never began has no counts.
+    let refused = at(&url).run("--quiet migrate --to memory:// --rate 0").ends(2).says("");
+    refused.complains("a rate is a number");
+    at(&url).fed(&["import", "-"], b"hello\n").ends(5).says("").complains("no export");
     let ran = at(&url).run(&format!("--json --quiet migrate --to {nobody}")).ends(3);
     assert_eq!(ran.json()["error"]["kind"], json!("Unavailable"), "{ran:?}");
 }

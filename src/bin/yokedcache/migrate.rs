@@ -119,7 +119,10 @@ pub fn finish(done: Result<Report, Incomplete>, out: Out) -> Outcome {
         Ok(report) => report,
         Err(incomplete) => incomplete.report(),
     };
-    show(report, out)?;
+    // Of what never began there is nothing to tell but why.
+    if done.is_ok() || report.looked_at > 0 {
+        show(report, out)?;
+    }
     let error = done.as_ref().err().map(|incomplete| {
         let error = incomplete.error();
         json!({"kind": name(error.kind()), "message": error.to_string()})
@@ -144,9 +147,12 @@ pub fn finish(done: Result<Report, Incomplete>, out: Out) -> Outcome {
 }
 
 fn show(report: &Report, out: Out) -> Outcome<()> {
-    let copied = if report.dry_run { "would be copied" } else { "copied" };
+    let copied = match report.dry_run {
+        true => fact("would be copied", count(report.copied)),
+        false => fact("copied", format!("{}, {}", count(report.copied), size(report.bytes))),
+    };
     let mut rows = vec![
-        fact(copied, format!("{}, {}", count(report.copied), size(report.bytes))),
+        copied,
         fact("there already", count(report.there)),
         fact("newer there", count(report.overtaken)),
         fact("left out", count(report.skipped)),

@@ -1,6 +1,6 @@
 //! Removing many entries: invalidate and clear.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::json;
 use yokedcache::Removed;
 
@@ -11,7 +11,8 @@ use crate::output::Out;
 use crate::words::{escaped, many};
 
 #[derive(Args)]
-#[group(required = true, multiple = true, args = ["tag", "pattern"])]
+// A group of its own: that of the struct has all options in it.
+#[command(group(ArgGroup::new("which").required(true).args(["tag", "pattern"])))]
 pub struct Invalidate {
     /// Entries with this tag; may be given several times, for any of them
     #[arg(long, value_name = "TAG")]
@@ -20,7 +21,7 @@ pub struct Invalidate {
     #[arg(long, requires = "tag")]
     all_tags: bool,
     /// Entries whose keys match this Redis glob
-    #[arg(long, value_name = "GLOB", conflicts_with = "tag")]
+    #[arg(long, value_name = "GLOB")]
     pattern: Option<String>,
     /// Names what would go, and removes nothing
     #[arg(long)]
