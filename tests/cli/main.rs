@@ -9,6 +9,7 @@ mod removal;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 mod troubles;
 mod values;
 

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use console::Term;
+
 use crate::exit::{Failure, Outcome};
 
 /// Whether there is somebody to ask.
@@ -15,8 +17,18 @@ pub fn yes(question: &str) -> Outcome<bool> {
     Ok(matches!(first_line()?.trim(), "y" | "Y" | "yes"))
 }
 
+/// The first line of the standard input. A person is asked for it, and nobody who looks on sees it.
+pub fn password() -> Outcome<String> {
+    if !is_somebody_there() {
+        return first_line();
+    }
+    write!(io::stderr(), "password: ")?;
+    let line = Term::stderr().read_secure_line();
+    line.map_err(|error| Failure::file("the terminal", &error))
+}
+
 /// The first line of the standard input, which stays open for more.
-pub fn first_line() -> Outcome<String> {
+fn first_line() -> Outcome<String> {
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line);
     read.map_err(|error| Failure::file("the standard input", &error))?;

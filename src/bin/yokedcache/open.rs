@@ -116,7 +116,7 @@ pub fn source(global: &Global) -> Outcome<Source> {
 }
 
 fn password() -> Outcome<String> {
-    match ask::first_line()? {
+    match ask::password()? {
         line if line.is_empty() => {
             Err(Failure::usage("no password came from the standard input: --password-stdin"))
         }
