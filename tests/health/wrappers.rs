@@ -60,6 +60,23 @@ fn a_near_tier_tells_its_signs_of_life_and_why_it_is_off() {
 }
 
 #[test]
+fn a_near_tier_that_was_just_built_is_not_in_trouble() {
+    let server = RedisServer::start(&HEALTHY);
+    for _ in 0..20 {
+        let bound = Duration::from_secs(10);
+        let tiers = Tiered::builder(memory(), redis(server.url())).bound(bound).build().unwrap();
+        let cache = Cache::builder(tiers).key_prefix("h").build().unwrap();
+        let health = cache.detailed_health_check();
+        assert!(health.is_up() && codes(&health).is_empty(), "{health:?}");
+    }
+    // One that cannot come on says so at once.
+    let down = redis("redis://127.0.0.1:1");
+    let tiers = Tiered::builder(memory(), down).bound(Duration::from_secs(10)).build().unwrap();
+    let cache = Cache::builder(tiers).key_prefix("h").build().unwrap();
+    assert_eq!(timed(|| cache.detailed_health_check()).status(), HealthStatus::Down);
+}
+
+#[test]
 fn a_server_that_will_not_tell_of_changes_caps_the_near_tier() {
     let server = RedisServer::acl("app", "secret", "~* &* +@all -client|tracking");
     let tiers = Tiered::new(memory(), redis(server.url())).unwrap();

@@ -99,6 +99,8 @@ const FAR: &str = "far";
 const UNHEARD: Duration = Duration::from_secs(1);
 /// So many signs of life come within the bound.
 const BEATS: u32 = 3;
+/// How long a health check waits before it looks again whether the near tier has come on.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 impl Tiered {
     /// A memory in front of a backend, with the settings' defaults.
@@ -246,6 +248,15 @@ impl Tiered {
         Ok(())
     }
 
+    /// A tier that was just built is not off, it is not on yet: whoever asks how it is may wait a moment.
+    fn wait_for_the_first_sign(&self, call: Call) {
+        let listens = self.ears.read().is_some();
+        let has_time = || call.left().is_ok_and(|left| left.is_none_or(|left| left > LOOK_AGAIN));
+        while listens && self.near.is_beginning() && has_time() {
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     fn listen(&self) -> Result<()> {
         let _attaching = self.attaching.lock();
         let spaces = self.near.audience.spaces();
@@ -349,7 +360,11 @@ impl Backend for Tiered {
     }
 
     fn health(&self, call: Call, probe: Name<'_>) -> Health {
+        let call = call.armed();
         let mut health = of_parts(self, call, probe, |part| part == FAR);
+        if health.error.is_none() {
+            self.wait_for_the_first_sign(call);
+        }
         let near = self.near.health();
         health.warnings.extend(health::warning(&near));
         health.near = Some(near);

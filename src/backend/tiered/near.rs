@@ -65,6 +65,12 @@ impl Near {
         }
     }
 
+    /// Whether it was built within the bound, and nothing was heard since, good or bad.
+    pub(super) fn is_beginning(&self) -> bool {
+        let is_silent = self.until.load(Ordering::Acquire) == 0 && self.why.lock().is_none();
+        is_silent && self.began.elapsed() < self.bound
+    }
+
     pub(super) fn is_capped(&self) -> bool {
         self.until.load(Ordering::Acquire) == CAPPED
     }
