@@ -226,18 +226,20 @@ impl Address {
         }
     }
 
-    /// The address if its ports are numbers: else there may be a password without a host.
+    /// The address if its ports are numbers and it has no end that nobody reads: else there may be a
+    /// password without a host, or one in the wrong place.
     fn without_login(&self) -> String {
         let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
         let hosts = rest.split(['/', '?']).next().unwrap_or_default();
         let is_host = |host: &str| {
-            let host = host.rsplit_once(']').map_or(host, |(_, port)| port);
+            let six = host.strip_prefix('[').and_then(|six| six.rsplit_once(']'));
+            let host = six.map_or(host, |(_, port)| port);
             let port = host.split_once(':').map_or("", |(_, port)| port);
             port.split(';')
                 .next()
                 .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
         };
-        match hosts.split(',').all(is_host) {
+        match hosts.split(',').all(is_host) && !rest.contains('#') {
             true => self.0.clone(),
             false => format!("{scheme}://{HIDDEN}"),
         }
@@ -258,6 +260,8 @@ mod tests {
             ("redis://secret@h", "redis://***@h"),
             ("redis://:secret", "redis://***"),
             ("redis://u:secret/1", "redis://***"),
+            ("redis://:secret]h:6379/0", "redis://***"),
+            ("redis://h#password=secret", "redis://***"),
             ("redis://[::1]:7/1", "redis://[::1]:7/1"),
             ("memcached://a:1;weight=3,b", "memcached://a:1;weight=3,b"),
             ("host:1", "host:1"),
