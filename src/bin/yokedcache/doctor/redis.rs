@@ -47,7 +47,8 @@ pub fn examine(address: &Address, stream: Stream, report: &mut Report) -> bool {
     if address.arrangement == Arrangement::Cluster {
         return cluster(&mut redis, report) && usable;
     }
-    usable
+    let of_a_cluster = facts.get("cluster_enabled").is_some_and(|enabled| enabled == "1");
+    usable && (!of_a_cluster || has_all_keys(&mut redis, report))
 }
 
 fn log_in(address: &Address, redis: &mut Redis, report: &mut Report) -> bool {
@@ -162,6 +163,18 @@ fn clock(redis: &mut Redis, report: &mut Report) {
         }
         None => report.skip(&["clock"], "an answer to TIME"),
     }
+}
+
+/// Whether a server of a cluster, named as if it was alone, is: else it sends most keys elsewhere.
+fn has_all_keys(redis: &mut Redis, report: &mut Report) -> bool {
+    let size = redis.cluster().ok().and_then(|facts| number(&facts, "cluster_size"));
+    let Some(size @ 2..) = size else { return true };
+    report.fail(
+        "cluster",
+        format!("one of {size} servers that share the keys"),
+        "use redis+cluster://",
+    );
+    false
 }
 
 fn cluster(redis: &mut Redis, report: &mut Report) -> bool {
