@@ -121,6 +121,27 @@ fn watching_goes_on_until_ctrl_c() {
 }
 
 #[test]
+fn watching_goes_on_while_a_server_is_away() {
+    let server = RedisServer::start(&[]);
+    let url = format!("{}?key_prefix=shop", server.url());
+    let mut child = at(&url).start(&["--json", "stats", "--watch", "--interval", "20ms"]);
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lines = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+    let mut next = |what: &str| lines.find(|line: &serde_json::Value| !line[what].is_null());
+    next("entries").unwrap();
+    server.kill();
+    assert_eq!(next("error").unwrap()["error"]["kind"], json!("Unavailable"));
+    server.start_again();
+    assert!(next("entries").unwrap()["commands_per_second"].is_null(), "it counts anew");
+    assert!(next("commands_per_second").is_some());
+    interrupt(&child);
+    end(child).ends(0);
+    // One that never answered is not waited for.
+    server.kill();
+    at(&url).run("--quiet stats --watch").ends(3).complains("refused");
+}
+
+#[test]
 fn a_measurement_leaves_nothing_behind() {
     let server = RedisServer::start(&[]);
     let url = format!("{}?key_prefix=shop", server.url());

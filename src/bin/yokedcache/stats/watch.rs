@@ -4,40 +4,72 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Numbers, ask};
+use super::{Numbers, Server, ask};
 use crate::exit::{Exit, Outcome};
 use crate::open::Target;
 use crate::output::Out;
 use crate::stop::Stop;
-use crate::words::{count, size};
+use crate::words::{count, escaped, size};
 
 /// Lines between two headings.
 const PAGE: usize = 20;
 
+/// What was told by whom, and when.
+struct Told {
+    at: Instant,
+    by: Vec<String>,
+    numbers: Numbers,
+}
+
 pub fn run(target: &Target, interval: Duration, out: Out) -> Outcome {
     let stop = Stop::on_ctrl_c();
-    let mut last: Option<(Instant, Numbers)> = None;
+    let mut last: Option<Told> = None;
     for line in 0.. {
-        let servers = ask(target)?;
-        let now = Instant::now();
-        let numbers = servers.iter().filter_map(|server| server.numbers.as_ref().ok());
-        let numbers = numbers.cloned().reduce(|a, b| a.and(&b)).unwrap_or_default();
-        let rates = Rates::between(last.as_ref(), now, &numbers);
-        out.record(&json!({"entries": numbers.entries, "memory_bytes": numbers.memory,
-            "clients": numbers.clients, "hit_rate": rates.hit_rate,
-            "commands_per_second": rates.commands, "evicted_per_second": rates.evicted,
-            "expired_per_second": rates.expired}))?;
-        if line % PAGE == 0 {
-            let head = ["ENTRIES", "MEMORY", "HIT RATE", "OPS/S", "EVICTED/S", "EXPIRED/S"];
-            out.say(laid_out(head.map(String::from), "CLIENTS"))?;
+        match ask(target) {
+            Ok(servers) => {
+                let told = Told::of(&servers);
+                if line % PAGE == 0 {
+                    head(out)?;
+                }
+                tell(&told, &Rates::between(last.as_ref(), &told), out)?;
+                last = Some(told);
+            }
+            // Who looks on wants to see it come back; one that never answered is an error.
+            Err(failure) if line > 0 => {
+                out.record(&json!({"error": {"kind": failure.kind, "message": failure.message}}))?;
+                out.say(format!("failed: {}", escaped(&failure.message)))?;
+                // It may be another process that comes back.
+                last = None;
+            }
+            Err(failure) => return Err(failure),
         }
-        out.say(shown(&numbers, &rates))?;
-        last = Some((now, numbers));
         if !stop.sleep(interval) {
             break;
         }
     }
     Ok(Exit::Done)
+}
+
+impl Told {
+    fn of(servers: &[Server]) -> Self {
+        let answers = || servers.iter().filter_map(|it| Some((it, it.numbers.as_ref().ok()?)));
+        let numbers = answers().map(|(_, numbers)| numbers.clone()).reduce(|a, b| a.and(&b));
+        let by = answers().map(|(server, _)| server.place.clone()).collect();
+        Self { at: Instant::now(), by, numbers: numbers.unwrap_or_default() }
+    }
+}
+
+fn head(out: Out) -> Outcome<()> {
+    let head = ["ENTRIES", "MEMORY", "HIT RATE", "OPS/S", "EVICTED/S", "EXPIRED/S"];
+    out.say(laid_out(head.map(String::from), "CLIENTS"))
+}
+
+fn tell(Told { numbers, .. }: &Told, rates: &Rates, out: Out) -> Outcome<()> {
+    out.record(&json!({"entries": numbers.entries, "memory_bytes": numbers.memory,
+        "clients": numbers.clients, "hit_rate": rates.hit_rate,
+        "commands_per_second": rates.commands, "evicted_per_second": rates.evicted,
+        "expired_per_second": rates.expired}))?;
+    out.say(shown(numbers, rates))
 }
 
 /// What happened in a second, since the line before; in the first line nothing is known.
@@ -50,9 +82,11 @@ struct Rates {
 }
 
 impl Rates {
-    fn between(last: Option<&(Instant, Numbers)>, now: Instant, numbers: &Numbers) -> Self {
-        let Some((then, before)) = last else { return Self::default() };
-        let seconds = now.duration_since(*then).as_secs_f64();
+    /// Sums over other servers tell nothing of what happened meanwhile.
+    fn between(last: Option<&Told>, told: &Told) -> Self {
+        let Some(last) = last.filter(|last| last.by == told.by) else { return Self::default() };
+        let (before, numbers) = (&last.numbers, &told.numbers);
+        let seconds = told.at.duration_since(last.at).as_secs_f64();
         // A server that was started again counts from 0.
         let more = |a: Option<u64>, b: Option<u64>| b?.checked_sub(a?);
         let rate = |a, b| Some((more(a, b)? as f64 / seconds * 10.0).round() / 10.0);
