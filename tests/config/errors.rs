@@ -490,6 +490,11 @@ fn a_bad_address_is_an_invalid_argument_with_the_nearest_right_name() {
             "redis.connection_pool_size: is another name of pool_size, which is given, too",
         ),
         ("redis://h?PASSWORD=x", "redis.PASSWORD: no such field; did you mean password?"),
+        ("redis://u:hun/ter2@h/0", "redis: redis: a / in a password is written %2F"),
+        (
+            "redis://u:a@hun/ter2@h/0",
+            "redis: redis: a database is a number; a / in a password is written %2F",
+        ),
         (
             "redis+unix://",
             "redis: redis: a socket's path begins with a slash: redis+unix:///run/x.sock",

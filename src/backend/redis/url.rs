@@ -87,7 +87,12 @@ fn only(endpoints: Vec<Endpoint>) -> Result<Endpoint> {
 
 fn number(db: &str) -> Result<u32> {
     let db = db.trim_end_matches('/');
-    if db.is_empty() { Ok(0) } else { db.parse().map_err(|_| READ.bad("a database is a number")) }
+    // A password with a slash in it would have ended up here.
+    let what = match db.contains('@') {
+        true => "a database is a number; a / in a password is written %2F",
+        false => "a database is a number",
+    };
+    if db.is_empty() { Ok(0) } else { db.parse().map_err(|_| READ.bad(what)) }
 }
 
 #[cfg(test)]

@@ -59,6 +59,10 @@ impl Reader {
             Some((login, hosts)) => (Some(login), hosts),
             None => (None, authority),
         };
+        let no_port = |(_, port): (&str, &str)| port.parse::<u16>().is_err();
+        if path.contains('@') && hosts.rsplit_once(':').is_some_and(no_port) {
+            return Err(self.bad("a / in a password is written %2F"));
+        }
         let (user, password) = self.credentials(login)?;
         Ok(Url {
             scheme: scheme.to_owned(),
