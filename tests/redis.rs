@@ -585,7 +585,7 @@ fn an_entry_slides_whoever_stored_it() {
     let server = RedisServer::start(&[]);
     let cache = cache(&server, "sl");
     let idle = Duration::from_millis(600);
-    in_time("entries are read before they are idle", || {
+    in_time(|| {
         server.command(&["FLUSHALL"]).expect_ok();
         let mut read = Instant::now();
         cache.entry("long").ttl(HOUR).set("v").unwrap();

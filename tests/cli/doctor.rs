@@ -25,7 +25,7 @@ impl Diagnosis {
     /// Of a server that is well: while this machine is busy its calls are slow, and its time, told
     /// late and in whole seconds, seems to be another.
     fn calm(url: &str) -> Self {
-        in_time("a look at latency and clock", || {
+        in_time(|| {
             let found = Self::of(url);
             let busy = |check: &&str| ["latency", "clock"].contains(check);
             (!found.which("warn").iter().any(busy)).then_some(found)
@@ -93,7 +93,7 @@ fn a_healthy_server_passes_everything() {
     let found = Diagnosis::calm(&url);
     found.is_well();
     assert!(found.which("warn").is_empty(), "{:?}", found.0);
-    let ran = in_time("a look at latency and clock", || {
+    let ran = in_time(|| {
         let ran = at(&url).run("doctor").ends(0);
         let busy = ["too slow for a cache", "apart from this machine's"];
         (!busy.iter().any(|words| ran.out.contains(words))).then_some(ran)

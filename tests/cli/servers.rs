@@ -146,14 +146,14 @@ fn a_measurement_leaves_nothing_behind() {
     let server = RedisServer::start(&[]);
     let url = format!("{}?key_prefix=shop", server.url());
     let line = "--json bench --threads 2 --keys 50 --value-size 10 --ratio 0.5 --duration";
-    let shown = in_time("there are calls of both kinds", || {
+    let shown = in_time(|| {
         let shown = at(&url).run(&format!("{line} 300ms")).ends(0).json();
         let some = |call: &str| shown[call]["count"].as_u64().is_some_and(|count| count > 0);
         (some("get") && some("set")).then_some(shown)
     });
     assert_eq!(shown["errors"], json!(0));
     assert_eq!(server.command(&["DBSIZE"]), super::support::Reply::Int(0));
-    let ran = in_time("there are calls", || {
+    let ran = in_time(|| {
         let ran = at(&url).run("bench --duration 200ms --keys 10 --ratio 1").ends(0);
         ran.out.contains("\nget ").then_some(ran)
     });

@@ -177,7 +177,7 @@ fn socket_timeout_bounds_a_call() {
     {
         let cache = redis(server.url(), fields);
         wait_until("it is connected", || cache.set("k", &1).is_ok());
-        in_time(fields, || {
+        in_time(|| {
             server.stop();
             let took = time_of_a_failure(&cache);
             server.cont();
@@ -214,7 +214,7 @@ fn socket_connect_timeout_bounds_how_long_connecting_takes() {
     for (fields, least, most) in
         [("socket_connect_timeout: 200ms", 150, 950), ("socket_connect_timeout: 2", 1900, 4500)]
     {
-        in_time(fields, || {
+        in_time(|| {
             let took = time_of_a_failure(&redis(&url, fields));
             assert!(took >= ms(least), "{fields}: {took:?}");
             (took < ms(most)).then_some(())

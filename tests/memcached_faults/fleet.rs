@@ -65,7 +65,7 @@ fn misses_its_share(dealt: &Dealt, cache: &Cache, down: usize) {
         }
     }
     finds_the_others(dealt, cache, down);
-    in_time("the others store within the deadline", || {
+    in_time(|| {
         let values = dealt.keys.iter().map(|key| (key, value_of(key)));
         let failed = timed(|| cache.set_many(values)).unwrap();
         failed.iter().map(|(key, _)| key).eq(dealt.keys_of(down)).then_some(())
@@ -78,7 +78,7 @@ fn misses_its_share(dealt: &Dealt, cache: &Cache, down: usize) {
 fn finds_the_others(dealt: &Dealt, cache: &Cache, down: usize) {
     let there = |(key, owner): (&String, usize)| (owner != down).then(|| value_of(key));
     let expected: Vec<_> = dealt.each().map(there).collect();
-    in_time("the others answer within the deadline", || {
+    in_time(|| {
         let found = timed(|| cache.get_many::<String>(&dealt.keys)).unwrap();
         (found == expected).then_some(())
     });
@@ -88,7 +88,7 @@ fn finds_the_others(dealt: &Dealt, cache: &Cache, down: usize) {
 #[track_caller]
 fn costs_nothing(dealt: &Dealt, cache: &Cache, down: usize) {
     let key = dealt.keys_of(down)[0];
-    in_time("a hundred calls to who is known to be down", || {
+    in_time(|| {
         let mut took: Vec<Duration> = (0..100)
             .map(|_| {
                 let started = Instant::now();
@@ -135,12 +135,12 @@ fn one_server_of_four_hangs_and_the_others_work() {
         for _ in 0..2 {
             // The one that hangs is told from those that work, also when it is tried again.
             let expected = [0, 1, 2, 3].map(|server| server != hung);
-            in_time("the others are looked at within the deadline", || {
+            in_time(|| {
                 thread::sleep(Duration::from_millis(500));
                 let health = timed(|| cache.detailed_health_check());
                 health.children.iter().map(|(_, child)| child.is_up()).eq(expected).then_some(())
             });
-            in_time("the others tell their numbers within the deadline", || {
+            in_time(|| {
                 thread::sleep(Duration::from_millis(500));
                 let stats = timed(|| cache.stats()).backend;
                 let known = stats.children.iter().map(|(_, child)| child.entries.is_some());

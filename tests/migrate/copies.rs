@@ -300,7 +300,7 @@ fn a_flag_stops_it_in_the_middle_of_a_wait() {
 fn a_rate_is_kept_on_average_and_evenly() {
     let from = over(memory(), "a");
     fill(&from, 300);
-    in_time("300 keys at 200 a second", || {
+    in_time(|| {
         let (to, last) = (over(memory(), "b"), Cell::new(0));
         let report = from
             .migrate_to(&to)

@@ -127,7 +127,7 @@ fn other_files_and_versions_are_told_apart() {
 fn the_time_a_file_lies_counts_unless_told_otherwise() {
     let (cache, _) = small();
     let short = Duration::from_secs(1);
-    let file = in_time("an entry is exported while it lives", || {
+    let file = in_time(|| {
         let mut file = Vec::new();
         let begun = Instant::now();
         cache.entry("short").ttl(short).set(&1).unwrap();
@@ -139,7 +139,7 @@ fn the_time_a_file_lies_counts_unless_told_otherwise() {
     let report = copy.import(&file[..]).run().unwrap();
     assert_eq!((report.copied, report.reasons["gone"]), (4, 1));
     assert_eq!(report.skips[0].key, "short");
-    in_time("an entry is looked at while it lives", || {
+    in_time(|| {
         let (copy, begun) = (over(memory(), "copy"), Instant::now());
         let copied = copy.import(&file[..]).keep_ttl().run().unwrap().copied;
         let there = copy.exists("short").unwrap();

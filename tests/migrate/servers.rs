@@ -101,7 +101,7 @@ fn what_is_no_value_at_the_target_stays_and_stops_nothing() {
     server.command(&["RPUSH", "b:k", "x"]);
     from.set("k", "v").unwrap();
     assert_eq!(from.migrate_to(&to).dry_run().run().unwrap().there, 1);
-    in_time("nothing is tried again", || {
+    in_time(|| {
         let begun = Instant::now();
         assert_eq!(from.migrate_to(&to).run().unwrap().there, 1);
         let report = from.migrate_to(&to).overwrite().run().unwrap();

@@ -34,4 +34,4 @@ pub use resp::{Reply, Resp};
 pub use sentinel::RedisSentinels;
 pub use tls_front::TlsFront;
 pub use trips::batches_and_locks;
-pub use wait::{in_time, wait_until};
+pub use wait::wait_until;

@@ -15,11 +15,3 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         sleep(Duration::from_millis(5));
     }
 }
-
-/// Plays a scenario that shows something only while this machine keeps up with it: it gives `None`
-/// where it did not, and is played again then.
-#[track_caller]
-pub fn in_time<T>(what: &str, scenario: impl FnMut() -> Option<T>) -> T {
-    let played = std::iter::repeat_with(scenario).take(20).flatten().next();
-    played.unwrap_or_else(|| panic!("twenty times this machine was too slow: {what}"))
-}
