@@ -1,6 +1,7 @@
 //! The backend with what a cache does around every call to it: counting, and what becomes of a
 //! call that the backend fails.
 
+use std::fmt;
 use std::slice;
 use std::sync::Arc;
 
@@ -15,7 +16,6 @@ use crate::stats::{Count, Counters, Operation};
 use crate::streak::Streak;
 
 /// What all handles of a cache share.
-#[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) format: Format,
@@ -29,6 +29,13 @@ pub(crate) struct Core {
     pub(crate) loaders_failing: Streak,
     /// Loaded values that could not be stored.
     pub(crate) fills_failing: Streak,
+}
+
+/// Handles, slots and loads show it: without its counters and the loads of other keys.
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("backend", &self.backend).finish_non_exhaustive()
+    }
 }
 
 impl Core {

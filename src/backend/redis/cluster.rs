@@ -1,6 +1,7 @@
 //! A cluster's map: which master, and which replicas, each slot lives on.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -43,13 +44,23 @@ pub(super) struct Cluster {
 }
 
 /// No lock is held while it is used: it is replaced, not changed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 struct Map {
     /// The masters in the last answer; those below may have been named by others since.
     listed: Vec<Endpoint>,
     masters: HashMap<Endpoint, Arc<Server>>,
     replicas: HashMap<Endpoint, Arc<Server>>,
     slots: Vec<Option<Arc<Owners>>>,
+}
+
+/// Without its 16,384 slots.
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("masters", &self.masters)
+            .field("replicas", &self.replicas)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
