@@ -40,11 +40,15 @@ impl Tags {
         }
         let names = key::Names::new(prefix, names.take(MAX_TAGS + 1), ErrorKind::InvalidTag)?;
         let names = names.to_vec();
-        if names.len() > MAX_TAGS {
-            let what = format!("an entry has {MAX_TAGS} tags at most");
-            return Err(Error::new(ErrorKind::InvalidTag, what));
-        }
+        check_count(names.len())?;
         Ok(Self::new(names.iter().map(key::Name::as_str)))
+    }
+
+    /// Both sets together, checked.
+    pub(crate) fn joined(&self, more: &Self) -> Result<Self> {
+        let all = self.and(more);
+        check_count(all.len())?;
+        Ok(all)
     }
 
     /// Whether there are none.
@@ -71,6 +75,15 @@ impl Tags {
     pub fn and(&self, more: &Self) -> Self {
         if more.is_empty() { self.clone() } else { Self::new(self.iter().chain(more.iter())) }
     }
+}
+
+/// Refuses more tags than an entry may have.
+fn check_count(count: usize) -> Result<()> {
+    if count > MAX_TAGS {
+        let what = format!("an entry has {MAX_TAGS} tags at most");
+        return Err(Error::new(ErrorKind::InvalidTag, what));
+    }
+    Ok(())
 }
 
 /// Tags and one more, of whatever type of string each is. Made by

@@ -315,6 +315,8 @@ macro_rules! suite {
                     a_loader_that_loads_its_own_key_gets_an_error,
                     different_keys_never_wait_for_each_other,
                     waiting_ends_at_the_timeout,
+                    waiting_for_another_cache_ends_at_the_timeout,
+                    a_load_names_no_more_tags_than_an_entry_may_have,
                     a_load_overtaken_by_delete_is_not_stored,
                     a_load_overtaken_by_set_is_not_stored,
                     a_load_overtaken_by_its_tag_is_not_stored,

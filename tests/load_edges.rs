@@ -32,6 +32,8 @@ struct Hooked {
     down: Arc<AtomicBool>,
     reads: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
+    /// How long each read was given.
+    given: Arc<Mutex<Vec<Option<Duration>>>>,
 }
 
 impl fmt::Debug for Hooked {
@@ -49,6 +51,7 @@ impl Hooked {
             down: Arc::default(),
             reads: Arc::default(),
             writes: Arc::default(),
+            given: Arc::default(),
         }
     }
 
@@ -81,6 +84,7 @@ impl Backend for Hooked {
 
     fn read(&self, call: Call, keys: &[Name<'_>], want: &Want<'_>, out: &mut [Read]) -> Result<()> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        self.given.lock().unwrap().push(call.left().unwrap_or(Some(Duration::ZERO)));
         self.check(call)?;
         for (key, out) in keys.iter().zip(out) {
             let hook = self.read.lock().unwrap().clone();
@@ -496,6 +500,68 @@ fn who_joins_in_an_outage_does_not_pay_twice() {
         assert_eq!(joins.join().unwrap().unwrap(), 2);
         assert_eq!(hooked.reads.load(Ordering::SeqCst), before);
     });
+}
+
+/// To look and to claim are two questions, and one call.
+#[test]
+fn the_questions_of_a_load_share_its_deadline() {
+    let slow = Duration::from_millis(200);
+    let clock = ManualClock::new();
+    let hooked = Hooked::new(&clock);
+    let cache = hooked.cache(&clock);
+    hooked.before_reads(move |_, _| {
+        thread::sleep(slow);
+        None
+    });
+    let asks = |ask: &dyn Fn()| {
+        hooked.given.lock().unwrap().clear();
+        ask();
+        let given = hooked.given.lock().unwrap().clone();
+        assert_eq!(given.len(), 2);
+        assert!(given[0].unwrap() <= SECOND && given[1].unwrap() <= SECOND - slow, "{given:?}");
+    };
+    let entry = |key| cache.entry(key).timeout(SECOND);
+    asks(&|| assert_eq!(entry("a").get_or_compute(|| 1).unwrap(), 1));
+    asks(&|| _ = entry("b").load_with(|_| Ok::<_, Error>(Loaded::Value(1))).unwrap().unwrap());
+    asks(&|| _ = entry("c").begin::<u8>().unwrap());
+    asks(&|| {
+        let load = |_: &[&String]| Ok::<_, Error>([("d".to_owned(), 1)]);
+        cache.entries(["d"]).timeout(SECOND).get_or_load_many(load).unwrap().unwrap();
+    });
+}
+
+/// What a hung cache takes of a caller's time it does not take of the loader's.
+#[test]
+fn a_hard_limit_over_a_hung_cache_is_the_loaders() {
+    let clock = ManualClock::new();
+    let hooked = Hooked::new(&clock);
+    let cache = hooked.cache(&clock);
+    hooked.down.store(true, Ordering::SeqCst);
+    let limit = Duration::from_millis(50);
+    let quick = cache.loader(|_| Ok::<_, Error>(1)).hard_limit(limit);
+    assert_eq!(quick.get("k").unwrap().unwrap(), 1, "a cache that is down fails no load");
+    let slow = |_: &str| {
+        thread::sleep(SECOND);
+        Ok::<_, Error>(1)
+    };
+    let late = cache.loader(slow).hard_limit(limit).get("l").unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Timeout);
+}
+
+/// What is left half done tends to be shown in logs.
+#[test]
+fn a_slot_and_a_load_show_themselves_and_no_others() {
+    let cache = Cache::memory(10);
+    let other = cache.entry("other").begin::<u8>().unwrap();
+    let slot = cache.entry("k").begin::<u8>().unwrap();
+    let shown = format!("{slot:?}");
+    assert!(shown.contains("\"k\"") && !shown.contains("other"), "{shown}");
+    assert!(shown.len() < 2_000, "{} bytes", shown.len());
+    let loaded =
+        cache.entry("l").load_with(|load| Ok::<_, Error>(Loaded::Value(format!("{load:?}"))));
+    let shown = loaded.unwrap().unwrap().unwrap();
+    assert!(shown.contains("\"l\"") && !shown.contains("other"), "{shown}");
+    drop(other);
 }
 
 /// Dates and durations at the ends of their ranges.

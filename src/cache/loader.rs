@@ -239,9 +239,11 @@ where
                     Some(self.hard_limit.unwrap_or(self.soft_limit).min(self.soft_limit))
                 }
                 // Waiting for another's load that came to nothing counts.
-                Offer::Nothing | Offer::Down => {
+                Offer::Nothing => {
                     self.hard_limit.map(|limit| limit.saturating_sub(began.elapsed()))
                 }
+                // Waiting for a cache that does not answer does not: it would fail the load.
+                Offer::Down => self.hard_limit,
             };
             match limit {
                 None => {

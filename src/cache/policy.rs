@@ -1,8 +1,9 @@
 //! Everything a call may set for itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::freshness::Freshness;
+use super::load::instant_after;
 use crate::backend::Call;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,6 +37,18 @@ impl Policy {
     #[inline]
     pub(crate) fn call(&self) -> Call {
         self.timeout.map_or(Call::Unlimited, Call::Within)
+    }
+
+    /// When a call that begins now ends, if it is limited.
+    #[inline]
+    pub(crate) fn ends(&self) -> Option<Instant> {
+        self.timeout.map(instant_after)
+    }
+
+    /// The same for a further question in a call that ends then.
+    pub(crate) fn until(&self, end: Instant) -> Self {
+        let left = || end.saturating_duration_since(Instant::now());
+        Self { timeout: self.timeout.map(|timeout| timeout.min(left())), ..*self }
     }
 
     /// The same for a call that is not worth waiting for.

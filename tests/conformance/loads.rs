@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use yokedcache::{Cache, Error, ErrorKind, Loaded, Lookup, Pattern, Ttl};
+use yokedcache::{Begun, Cache, Error, ErrorKind, Loaded, Lookup, MAX_TAGS, Pattern, Ttl};
 
 use super::invalidation::{has_scan, has_tags};
 use super::rig::Rig;
@@ -384,6 +384,43 @@ pub fn waiting_ends_at_the_timeout(rig: &Rig) {
     );
     assert_eq!(value, "loaded");
     assert!(cache.exists("k").unwrap());
+}
+
+/// Who waits for another process gives up like who waits for another thread.
+pub fn waiting_for_another_cache_ends_at_the_timeout(rig: &Rig) {
+    let (mine, other) = (rig.cache(), rig.cache());
+    if !rig.can().leases {
+        return;
+    }
+    let Begun::Slot(slot) = other.entry("k").begin::<u8>().unwrap() else { unreachable!() };
+    assert!(!mine.exists("k").unwrap(), "and it is connected");
+    let limited = || mine.entry("k").timeout(Duration::from_secs(1));
+    let started = Instant::now();
+    let load = limited().get_or_compute(|| -> u8 { panic!("another does") }).unwrap_err();
+    let begin = limited().begin::<u8>().unwrap_err();
+    assert_eq!([load.kind(), begin.kind()], [ErrorKind::Timeout; 2]);
+    assert!(started.elapsed() < Duration::from_secs(8));
+    assert!(slot.set(&1).unwrap());
+    assert_eq!(mine.get("k").unwrap(), Some(1));
+}
+
+pub fn a_load_names_no_more_tags_than_an_entry_may_have(rig: &Rig) {
+    let cache = rig.cache();
+    if !has_tags(rig, &cache) {
+        return;
+    }
+    let loaded = cache.entry("k").tag("up front").load_with(|load| {
+        (1..MAX_TAGS).try_for_each(|number| load.tag(&format!("t{number}")))?;
+        load.tag("t1").expect("it has that one");
+        assert_eq!(load.tag("one more").unwrap_err().kind(), ErrorKind::InvalidTag);
+        Ok::<_, Error>(Loaded::Value(1))
+    });
+    assert_eq!(loaded.unwrap().unwrap(), Some(1));
+    assert!(cache.exists("k").unwrap());
+    cache.invalidate_tags(["one more"]).unwrap();
+    assert!(cache.exists("k").unwrap(), "refused, and not noted");
+    cache.invalidate_tags([format!("t{}", MAX_TAGS - 1)]).unwrap();
+    assert!(!cache.exists("k").unwrap());
 }
 
 pub fn a_waiter_of_another_schema_loads_for_itself(rig: &Rig) {

@@ -155,7 +155,8 @@ impl<K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'_, K, G> {
             let seat = Seat::new(&view.core, tags, takes_none).wanting_life(wants_life);
             let mut frame = Frame::new(seat, loader);
             let task = Task::new(&view.core, &policy, name)?;
-            task.load(view.core.read(&policy, name, &task.want(&frame))?, &mut frame)?;
+            let ends = policy.ends();
+            task.load(view.core.read(&policy, name, &task.want(&frame))?, &mut frame, ends)?;
             frame.answer()
         })
     }
@@ -218,14 +219,14 @@ impl View {
         let core = &*self.core;
         with_name(&self.prefix, key, |name| {
             let task = Task::new(core, policy, name)?;
-            let mut read = Read::Unanswered;
+            let (ends, mut read) = (policy.ends(), Read::Unanswered);
             core.read_into(policy, name, &reading_to_load(policy, false), &mut read)?;
             if let Some(value) = core.hit(policy, &mut read) {
                 return Ok(Ok(value));
             }
             let seat = Seat::new(core, tags, false);
             let mut frame = Frame::new(seat, |_: &mut Load<'_>| loader().map(Loaded::Value));
-            task.load(read, &mut frame)?;
+            task.load(read, &mut frame, ends)?;
             match frame.answer()? {
                 Ok(answer) => answer.into_value().map(Ok),
                 Err(error) => Ok(Err(error)),

@@ -86,7 +86,7 @@ impl Task<'_> {
         taking: &mut dyn Taking,
         Patience { deadline, better_by }: Patience,
     ) -> Result<Arrival> {
-        let Self { core, policy, name } = self;
+        let Self { core, name, .. } = self;
         let want = self.want(taking);
         let (mut offer, count) = self.offer(&mut read, taking);
         core.counters.add(count);
@@ -127,7 +127,7 @@ impl Task<'_> {
             if offer == Offer::Down {
                 continue;
             }
-            read = core.read(policy, name, &want)?;
+            read = core.read(&self.policy.until(deadline), name, &want)?;
             offer = self.offer(&mut read, taking).0;
         }
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::arriving::{Offer, take};
-use super::{Taking, Task};
+use super::{Taking, Task, late};
 use crate::backend::{
     Ask, Cause, Change, Entry, Found, Grant, Lease, Life, NotDone, Over, Read, Tags, Want, When,
     Write, Wrote,
@@ -194,6 +194,11 @@ impl Quest {
         }
     }
 
+    /// Whether somebody else was loading when last heard of.
+    pub(in crate::cache) fn waits(&self) -> bool {
+        self.holder.is_some()
+    }
+
     /// Whether a fresh value is the one that was to be refreshed, and not a younger one.
     fn is_still_due(&self, found: &Found) -> bool {
         let Offer::Early(seen) = self.offer else { return false };
@@ -239,18 +244,21 @@ impl<'a> Task<'a> {
         let mut quest = Quest::new(offer);
         loop {
             let want = quest.want(self, &claim.tags, taking.wants_life());
-            let read = self.core.read(self.policy, self.name, &want)?;
+            let read = self.core.read(&self.policy.until(deadline), self.name, &want)?;
+            if quest.waits() && is_late(&read, deadline) {
+                return Err(late());
+            }
             match quest.hear(self, claim, taking, read) {
                 Step::Ours => return Ok(true),
                 Step::Answered => return Ok(false),
                 Step::Again => {}
                 Step::Busy(pause) => {
+                    // Not to ask again with no time left: that would look like an outage.
                     let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        // Whoever loads it has no more to say than our own loader.
-                        return Ok(true);
-                    }
                     std::thread::sleep(pause.min(left));
+                    if pause >= left {
+                        return Err(late());
+                    }
                 }
             }
         }
@@ -264,7 +272,7 @@ impl<'a> Task<'a> {
 
     /// See [`Load::tag`](super::Load::tag).
     pub(in crate::cache) fn tag(self, claim: &mut Claim, tag: &str) -> Result<()> {
-        claim.tags = claim.tags.and(&Tags::within(self.name.space(), [tag])?);
+        claim.tags = claim.tags.joined(&Tags::within(self.name.space(), [tag])?)?;
         self.core.need_tags(&claim.tags)?;
         self.renew(claim).map(drop)
     }
@@ -415,6 +423,12 @@ impl<'a> Task<'a> {
             _ => Landing::Again,
         }
     }
+}
+
+/// Whether a question was not answered because the call has come to its end. Then nobody knows that
+/// there is an outage.
+pub(in crate::cache) fn is_late(read: &Read, deadline: Instant) -> bool {
+    matches!(read, Read::Miss(Cause::Down, _)) && Instant::now() >= deadline
 }
 
 fn granted(read: &mut Read) -> Grant {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 pub(super) use arriving::{Arrival, Offer, Patience};
-pub(super) use claim::{Claim, Filling, Quest, Step};
+pub(super) use claim::{Claim, Filling, Quest, Step, is_late};
 pub(super) use frame::{Answer, Frame, Seat};
 pub use slot::{Begun, Slot};
 
@@ -67,7 +67,8 @@ impl Load<'_> {
     /// invalidation of the tag from then on keeps the value from being stored. One round trip.
     ///
     /// # Errors
-    /// [`InvalidTag`](ErrorKind::InvalidTag).
+    /// [`InvalidTag`](ErrorKind::InvalidTag), also if there are [too many](crate::MAX_TAGS) by now: the
+    /// tags stay as they were.
     pub fn tag(&mut self, tag: &str) -> Result<()> {
         self.task.tag(&mut self.claim, tag)
     }
@@ -152,9 +153,15 @@ impl<'a> Task<'a> {
         Ok(Self { core, policy, name })
     }
 
-    /// Answers from what was read, from another thread's load, or by loading.
-    pub(super) fn load(self, read: Read, loading: &mut dyn Loading) -> Result<()> {
-        let deadline = deadline(self.policy.timeout);
+    /// Answers from what was read, from another thread's load, or by loading. `ends` was taken
+    /// before the read.
+    pub(super) fn load(
+        self,
+        read: Read,
+        loading: &mut dyn Loading,
+        ends: Option<Instant>,
+    ) -> Result<()> {
+        let deadline = ends.unwrap_or_else(|| deadline(None));
         match self.arrive_with(read, loading, Patience::until(deadline))? {
             Arrival::Answered => Ok(()),
             Arrival::Leads(leader, offer) => self.lead(leader, offer, loading, deadline),

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::backend::{Entry, Life, Name, Read, Tags, Write};
 use crate::cache::core::{Core, unanswered};
 use crate::cache::load::{
-    Claim, Fill, Filling, Loaded, Offer, Quest, Seat, Step, Taking, Task, deadline, late,
+    Claim, Fill, Filling, Loaded, Offer, Quest, Seat, Step, Taking, Task, deadline, is_late, late,
     load_failed, reentrant,
 };
 use crate::cache::look::reading;
@@ -24,6 +24,8 @@ use crate::stats::Count;
 pub(super) struct Rows<'a, T> {
     core: &'a Core,
     policy: &'a Policy,
+    /// When the call ends, the loader's time and what comes after it aside.
+    ends: Option<Instant>,
     all: Vec<Row<'a, T>>,
     by_key: HashMap<&'a str, usize>,
 }
@@ -95,6 +97,7 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
         let mut rows = Self {
             core,
             policy,
+            ends: policy.ends(),
             all: Vec::with_capacity(names.len()),
             by_key: HashMap::with_capacity(names.len()),
         };
@@ -161,8 +164,8 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
                 open.into_iter().partition(|row| row.quest.asks_as(&quest));
             open = later;
             let names: Vec<Name<'_>> = now.iter().map(|row| row.task.name).collect();
-            let reads =
-                self.core.read_each(self.policy, &names, &quest.want(task, &tags, false))?;
+            let policy = self.ends.map_or(*self.policy, |ends| self.policy.until(ends));
+            let reads = self.core.read_each(&policy, &names, &quest.want(task, &tags, false))?;
             let mut failed = None;
             for (row, mut read) in now.drain(..).zip(reads) {
                 // Who got a right keeps it in mind, whatever happens to the others.
@@ -371,16 +374,19 @@ impl<'a, T: Serialize + DeserializeOwned> Row<'a, T> {
                 Role::Leads(leader) => leader,
             };
             let want = quest.want(task, &self.claim.tags, false);
-            let read = task.core.read(task.policy, task.name, &want)?;
+            let read = task.core.read(&task.policy.until(deadline), task.name, &want)?;
+            if is_late(&read, deadline) {
+                return Err(late());
+            }
             match quest.hear(task, &mut self.claim, &mut self.taken, read) {
                 Step::Answered => self.state = State::Done,
                 Step::Busy(pause) => {
                     drop(leader);
                     let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
+                    thread::sleep(pause.min(left));
+                    if pause >= left {
                         return Err(late());
                     }
-                    thread::sleep(pause.min(left));
                 }
                 // There is no loader left to run, and what cannot be used is others'.
                 Step::Ours | Step::Again => {
