@@ -130,8 +130,11 @@ impl CacheBuilder {
         self
     }
 
-    /// How long a load keeps the right to store its value, and others wait for it. Default: 30
+    /// How long a load keeps the right to store its value, and other processes wait for it. Default: 30
     /// seconds on a shared backend, so long they wait for a process that died; else five minutes.
+    ///
+    /// Threads of this cache wait as long as the loader runs (or a [`Slot`](crate::Slot) is held),
+    /// within their [timeout](Self::timeout): it is not dead.
     ///
     /// What a loader returns later goes to its caller and is not stored, unless it
     /// [renews](crate::Load::renew) the lease. Processes that share entries use the same: one with a

@@ -205,6 +205,10 @@ where
     /// Has the entry loaded anew on a thread of the cache, whatever its age; false if that is under
     /// way, or there is no room for it.
     ///
+    /// The value that is there stays until then, but for two kinds on a server, which are removed first,
+    /// so that the loader sees no previous one: those without a tag that the load brings, and bare
+    /// whole numbers on Redis.
+    ///
     /// # Errors
     /// [`InvalidKey`](ErrorKind::InvalidKey), and settings out of range.
     pub fn refresh(&self, key: impl AsRef<str>) -> Result<bool> {

@@ -22,7 +22,8 @@ impl<K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'_, K, G> {
     /// Threads that ask for the same key at once share one run of the loader; loads of different
     /// keys never wait for each other. If the key is deleted or invalidated while the loader runs,
     /// its value goes to this caller and is not stored: nobody who asks later gets it. `None` of an
-    /// `Option` is stored as the knowledge that there is no value. What a loader returns after its
+    /// `Option` is stored as the knowledge that there is no value; to a type that cannot say so that is
+    /// a value of another type, which is loaded anew and replaced. What a loader returns after its
     /// [lease](Self::lease) is not stored either.
     ///
     /// On a shared backend threads of all processes share the run. A hit takes one round trip, a load
@@ -45,7 +46,7 @@ impl<K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'_, K, G> {
     ///
     /// # Errors
     /// [`LoadFailed`](crate::ErrorKind::LoadFailed) if another thread's loader failed meanwhile,
-    /// [`Timeout`](crate::ErrorKind::Timeout) if it took too long, [`Reentrant`](crate::ErrorKind::Reentrant) if
+    /// [`Timeout`](crate::ErrorKind::Timeout) if it, or another process's, took too long, [`Reentrant`](crate::ErrorKind::Reentrant) if
     /// the loader asks for its own key; else as [`set`](Self::set). An outage is none: the loader
     /// runs.
     pub fn get_or_load<T, E>(self, loader: impl FnOnce() -> Result<T, E>) -> Result<Result<T, E>>

@@ -112,7 +112,7 @@ impl<'c, K: AsRef<str>, G: IntoIterator<Item: AsRef<str>>> EntryRef<'c, K, G> {
         self
     }
 
-    /// How long a load keeps the right to store its value, and others wait for it. See
+    /// How long a load keeps the right to store its value, and other processes wait for it. See
     /// [`CacheBuilder::lease`](crate::CacheBuilder::lease). Default: as the cache is set.
     ///
     /// # Errors

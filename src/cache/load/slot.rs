@@ -27,7 +27,8 @@ pub enum Begun<T> {
 
 /// The right to store the value of a key, and the duty not to keep others waiting.
 ///
-/// Dropped without a value, the next caller may load.
+/// Dropped without a value, the next caller may load. While it is held other threads of the cache wait,
+/// each within its timeout, and other processes for its lease.
 #[derive(Debug)]
 #[must_use = "others wait for the value until the slot is set or dropped"]
 pub struct Slot(Box<Duty>);
