@@ -396,12 +396,24 @@ pub fn waiting_for_another_cache_ends_at_the_timeout(rig: &Rig) {
     assert!(!mine.exists("k").unwrap(), "and it is connected");
     let limited = || mine.entry("k").timeout(Duration::from_secs(1));
     let started = Instant::now();
-    let load = limited().get_or_compute(|| -> u8 { panic!("another does") }).unwrap_err();
-    let begin = limited().begin::<u8>().unwrap_err();
-    assert_eq!([load.kind(), begin.kind()], [ErrorKind::Timeout; 2]);
-    assert!(started.elapsed() < Duration::from_secs(8));
+    waits_in_vain(&mine, || limited().get_or_compute(|| 2).map(drop));
+    waits_in_vain(&mine, || limited().begin::<u8>().map(drop));
+    assert!(started.elapsed() < Duration::from_secs(60));
     assert!(slot.set(&1).unwrap());
     assert_eq!(mine.get("k").unwrap(), Some(1));
+}
+
+/// On a machine that stands still a backend may be late with its first answer, and is down then.
+#[track_caller]
+fn waits_in_vain(cache: &Cache, load: impl Fn() -> Result<(), Error>) {
+    for _ in 0..10 {
+        let down = cache.stats().misses.down;
+        match load() {
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::Timeout),
+            Ok(()) => assert!(cache.stats().misses.down > down, "it did not wait"),
+        }
+    }
+    panic!("the backend is always late");
 }
 
 pub fn a_load_names_no_more_tags_than_an_entry_may_have(rig: &Rig) {
