@@ -24,7 +24,7 @@ use yokedcache::{Cache, Cause, Error, ErrorKind, Memcached, MemcachedBuilder, Re
 /// How long a call may take.
 const LIMIT: Duration = Duration::from_millis(500);
 /// How long it takes at most where the machine is slow, too.
-const MOST: Duration = Duration::from_secs(4);
+const MOST: Duration = Duration::from_secs(2);
 /// How long after healing calls work again: within a second, or a few where the machine is slow.
 const HEALED: Duration = Duration::from_secs(10);
 /// For calls that nothing goes wrong with.
