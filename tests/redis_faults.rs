@@ -2,21 +2,15 @@
 //! is typed, the next caller gets its own value, and after healing calls work again soon.
 #![cfg(feature = "redis")]
 
+mod faults;
 mod support;
 
-use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use faults::*;
 use support::{Plan, Proxy, RedisCluster, RedisServer, in_time, wait_until};
-use yokedcache::{Cache, Cause, Error, ErrorKind, Redis, Result};
-
-/// How long a call may take.
-const LIMIT: Duration = Duration::from_millis(500);
-/// How long it takes at most where the machine is slow, too.
-const MOST: Duration = Duration::from_secs(2);
-/// How long after healing calls work again: within a second, or a few where the machine is slow.
-const HEALED: Duration = Duration::from_secs(10);
+use yokedcache::{Cache, ErrorKind, Redis};
 
 fn redis(url: &str) -> Redis {
     Redis::builder(url).timeout(LIMIT).pool_size(4).build().unwrap()
@@ -24,121 +18,6 @@ fn redis(url: &str) -> Redis {
 
 fn cache(url: &str) -> Cache {
     Cache::builder(redis(url)).key_prefix("f").build().unwrap()
-}
-
-/// Calls, and sees that the call ends in time.
-#[track_caller]
-fn timed<T>(call: impl FnOnce() -> T) -> T {
-    let started = Instant::now();
-    let result = call();
-    let took = started.elapsed();
-    assert!(took < MOST, "{took:?}");
-    result
-}
-
-/// A call to a server that is well. A busy machine may hold one up now and then, for longer than the
-/// deadline: that is made again.
-#[track_caller]
-fn well<T>(call: impl Fn() -> Result<T>) -> T {
-    match call() {
-        Err(error) if error.kind() == ErrorKind::Timeout => call().unwrap(),
-        result => result.unwrap(),
-    }
-}
-
-#[track_caller]
-fn expect<T: Debug>(result: Result<T>, kinds: &[ErrorKind]) -> Error {
-    let error = result.unwrap_err();
-    assert!(kinds.contains(&error.kind()), "{error:?}");
-    error
-}
-
-fn value_of(key: &str) -> String {
-    format!("the value of {key}").repeat(1 + key.len() % 5)
-}
-
-/// For calls that nothing goes wrong with.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const KEYS: [&str; 6] = ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"];
-
-/// What is found is the key's own value.
-#[track_caller]
-fn is_own(key: &str, found: Option<String>) {
-    assert!(found.is_none_or(|value| value == value_of(key)), "{key} has another's value");
-}
-
-/// The whole drill: everything works, breaks, and works again.
-#[track_caller]
-fn drill(cache: &Cache, kinds: &[ErrorKind], break_it: impl FnOnce(), heal: impl FnOnce()) {
-    for key in KEYS {
-        assert!(well(|| cache.entry(key).strict().set(&value_of(key))));
-    }
-    break_it();
-    // Several threads, so that each connection of the pool meets the fault.
-    let errors: Vec<Error> = thread::scope(|scope| {
-        let callers = KEYS.map(|key| {
-            scope.spawn(move || {
-                let calls = (0..4).map(|_| timed(|| cache.entry(key).strict().get::<String>()));
-                calls
-                    .filter_map(|call| call.map(|found| is_own(key, found)).err())
-                    .collect::<Vec<_>>()
-            })
-        });
-        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
-    });
-    let of_a_kind = errors.iter().filter(|error| kinds.contains(&error.kind())).count();
-    assert!(of_a_kind > 0, "it was to break");
-    // A busy machine may be late for one or another.
-    let others = errors.iter().filter(|error| !kinds.contains(&error.kind()));
-    let others: Vec<&Error> = others.collect();
-    let late = others.iter().all(|error| error.kind() == ErrorKind::Timeout);
-    assert!(late && others.len() <= 2, "{others:?}");
-    heal();
-    let healed = Instant::now();
-    let works = || {
-        KEYS.iter().all(|key| {
-            timed(|| cache.entry(key).strict().get::<String>()).is_ok_and(|found| {
-                is_own(key, found.clone());
-                found.is_some() || cache.entry(*key).strict().set(&value_of(key)).is_ok()
-            })
-        })
-    };
-    while !works() {
-        assert!(healed.elapsed() < HEALED, "it works again soon");
-        thread::sleep(Duration::from_millis(10));
-    }
-    goes_on(cache, 20);
-}
-
-/// Each call works, so many times over, and few or none of them are made again.
-#[track_caller]
-fn goes_on(cache: &Cache, times: usize) {
-    let started = Instant::now();
-    for key in KEYS.repeat(times) {
-        assert!(well(|| cache.entry(key).strict().set(&value_of(key))));
-        assert_eq!(well(|| cache.entry(key).strict().get::<String>()), Some(value_of(key)));
-    }
-    assert!(started.elapsed() < LIMIT * 20, "{:?}", started.elapsed());
-}
-
-/// What callers who are not strict see of it, and what must be an error all the same.
-#[track_caller]
-fn outage(cache: &Cache, kinds: &[ErrorKind]) {
-    assert_eq!(timed(|| cache.get::<String>("a")).unwrap(), None);
-    let lookup = timed(|| cache.lookup::<String>("a")).unwrap();
-    assert_eq!(lookup.cause(), Some(Cause::Down));
-    assert_eq!(timed(|| cache.get_many::<String>(["a", "bb"])).unwrap(), [None, None]);
-    assert!(!timed(|| cache.set("a", "v")).unwrap());
-    let failed = timed(|| cache.set_many([("a", "v"), ("bb", "v")])).unwrap();
-    assert_eq!(failed.len(), 2);
-    let loaded = timed(|| cache.get_or_compute("a", || "loaded".to_owned()));
-    assert_eq!(loaded.unwrap(), "loaded");
-    expect(timed(|| cache.delete("a")), kinds);
-    expect(timed(|| cache.increment("n", 1)), kinds);
-    expect(timed(|| cache.invalidate_tags(["t"])), kinds);
-    expect(timed(|| cache.invalidate_pattern("*")), kinds);
-    expect(timed(|| cache.keys("*")), kinds);
 }
 
 fn behind_proxy() -> (RedisServer, Proxy, Cache) {
@@ -153,16 +32,13 @@ fn faulty(plan: Plan, kinds: &[ErrorKind]) {
     drill(&cache, kinds, || proxy.set(plan), || proxy.set(Plan::Pass));
 }
 
-const DOWN: &[ErrorKind] = &[ErrorKind::Unavailable];
-const LATE: &[ErrorKind] = &[ErrorKind::Timeout, ErrorKind::Unavailable];
-
 #[test]
 fn refused() {
     let server = RedisServer::start(&[]);
     let cache = cache(server.url());
     drill(&cache, DOWN, || server.kill(), || server.start_again());
     server.kill();
-    outage(&cache, DOWN);
+    outage(&cache, DOWN, true);
     // Once it is known, it costs next to nothing.
     in_time(|| {
         let started = Instant::now();
@@ -188,7 +64,7 @@ fn black_hole() {
     faulty(Plan::Hold, LATE);
     let (_server, proxy, cache) = behind_proxy();
     proxy.set(Plan::Hold);
-    outage(&cache, LATE);
+    outage(&cache, LATE, true);
 }
 
 #[test]
@@ -315,7 +191,7 @@ fn credentials() {
         let error =
             expect(timed(|| cache.entry("a").strict().get::<String>()), &[ErrorKind::Denied]);
         assert!(!error.is_transient());
-        outage(&cache, &[ErrorKind::Denied]);
+        outage(&cache, &[ErrorKind::Denied], true);
         let shown = format!("{error} {error:?} {cache:?}");
         assert!(!shown.contains("sesame") && !shown.contains("wrong"), "{shown}");
     }
@@ -363,7 +239,7 @@ fn no_more_clients() {
     let mut resp = server.resp();
     resp.command(&["CONFIG", "SET", "maxclients", "1"]).expect_ok();
     expect(timed(|| cache.entry("a").strict().get::<String>()), DOWN);
-    outage(&cache, DOWN);
+    outage(&cache, DOWN, true);
     resp.command(&["CONFIG", "SET", "maxclients", "100"]).expect_ok();
     let healed = Instant::now();
     while timed(|| cache.entry("a").strict().set("v")).is_err() {
@@ -415,7 +291,7 @@ fn a_cluster_that_is_down() {
     cluster.forget(7);
     wait_until("the cluster is down", || cache.entry("a").strict().get::<String>().is_err());
     expect(timed(|| cache.entry("a").strict().get::<String>()), LATE);
-    outage(&cache, LATE);
+    outage(&cache, LATE, true);
     let some = cluster.masters()[0];
     cluster.nodes()[some].command(&["CLUSTER", "ADDSLOTS", "7"]).expect_ok();
     cluster.wait_ok();
@@ -576,7 +452,7 @@ fn what_a_restart_brings_back_is_not_served_where_it_is_guarded_against() {
 }
 
 #[test]
-fn a_load_whose_fill_met_an_outage_keeps_nobody_waiting() {
+fn a_load_whose_fill_met_an_outage_keeps_nobody_waiting_for_ever() {
     let (server, proxy, cache) = behind_proxy();
     let others = self::cache(server.url());
     let value = timed(|| {
@@ -588,9 +464,12 @@ fn a_load_whose_fill_met_an_outage_keeps_nobody_waiting() {
     assert_eq!(value.unwrap(), "loaded");
     proxy.drop_connections();
     proxy.set(Plan::Pass);
-    // Another process waits as long as it may, and then loads for itself.
-    let loaded = timed(|| others.entry("k").timeout(LIMIT).get_or_compute(|| "own".to_owned()));
-    assert_eq!(loaded.unwrap(), "own");
+    // Another process waits as long as it may, and takes over from one it hears nothing more of.
+    let own = || "own".to_owned();
+    let late = timed(|| others.entry("k").timeout(LIMIT).get_or_compute(own));
+    expect(late, &[ErrorKind::Timeout]);
+    let patient = others.entry("k").timeout(PATIENCE).lease(LIMIT);
+    assert_eq!(patient.get_or_compute(own).unwrap(), "own");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn credentials() {
             let cache = cache(&at(login), binary).with_timeout(PATIENCE);
             let error = expect(timed(|| get(&cache, "a")), &[ErrorKind::Denied]);
             assert!(!error.is_transient());
-            outage(&cache, &[ErrorKind::Denied], binary);
+            outage(&cache, &[ErrorKind::Denied], !binary);
             let mut shown =
                 format!("{error} {error:?} {cache:?} {:?}", cache.detailed_health_check());
             shown += &format!("{:?} {:?}", cache.stats(), memcached(&at(login)));
@@ -44,7 +44,7 @@ fn no_more_clients() {
             refused
         });
         expect(timed(|| get(&cache, "a")), DOWN);
-        outage(&cache, DOWN, binary);
+        outage(&cache, DOWN, !binary);
         drop(taken);
         works_again(&cache);
     }

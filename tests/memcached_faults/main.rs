@@ -4,13 +4,14 @@
 #![cfg(feature = "memcached")]
 
 mod answers;
+#[path = "../faults/mod.rs"]
+mod faults;
 mod fleet;
 mod limits;
 mod network;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,17 +19,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use faults::*;
 use support::{MemcachedFleet, MemcachedServer, Plan, Proxy, in_time, wait_until};
-use yokedcache::{Cache, Cause, Error, ErrorKind, Memcached, MemcachedBuilder, Result};
-
-/// How long a call may take.
-const LIMIT: Duration = Duration::from_millis(500);
-/// How long it takes at most where the machine is slow, too.
-const MOST: Duration = Duration::from_secs(2);
-/// How long after healing calls work again: within a second, or a few where the machine is slow.
-const HEALED: Duration = Duration::from_secs(10);
-/// For calls that nothing goes wrong with.
-const PATIENCE: Duration = Duration::from_secs(30);
+use yokedcache::{Cache, Cause, Error, ErrorKind, Memcached, MemcachedBuilder};
 
 /// Whether the binary protocol is spoken.
 const BOTH: [bool; 2] = [false, true];
@@ -43,149 +36,6 @@ fn cache_of(memcached: MemcachedBuilder) -> Cache {
 
 fn cache(url: &str, binary: bool) -> Cache {
     cache_of(memcached(url).binary(binary))
-}
-
-/// Calls, and sees that the call ends in time.
-#[track_caller]
-fn timed<T>(call: impl FnOnce() -> T) -> T {
-    let started = Instant::now();
-    let result = call();
-    let took = started.elapsed();
-    assert!(took < MOST, "{took:?}");
-    result
-}
-
-/// A call to a server that is well. A busy machine may hold one up now and then, for longer than the
-/// deadline: that is made again.
-#[track_caller]
-fn well<T>(call: impl Fn() -> Result<T>) -> T {
-    match call() {
-        Err(error) if error.kind() == ErrorKind::Timeout => call().unwrap(),
-        result => result.unwrap(),
-    }
-}
-
-#[track_caller]
-fn expect<T: Debug>(result: Result<T>, kinds: &[ErrorKind]) -> Error {
-    let error = result.unwrap_err();
-    assert!(kinds.contains(&error.kind()), "{error:?}");
-    error
-}
-
-fn value_of(key: &str) -> String {
-    format!("the value of {key}").repeat(1 + key.len() % 5)
-}
-
-const KEYS: [&str; 6] = ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"];
-
-/// What is found is the key's own value.
-#[track_caller]
-fn is_own(key: &str, found: Option<String>) {
-    assert!(found.is_none_or(|value| value == value_of(key)), "{key} has another's value");
-}
-
-fn get(cache: &Cache, key: &str) -> Result<Option<String>> {
-    cache.entry(key).strict().get::<String>()
-}
-
-fn set(cache: &Cache, key: &str) -> Result<bool> {
-    cache.entry(key).strict().set(&value_of(key))
-}
-
-/// Tries until it works, for as long as healing may take.
-#[track_caller]
-fn heals(mut works: impl FnMut() -> bool) {
-    let healed = Instant::now();
-    while !works() {
-        assert!(healed.elapsed() < HEALED, "it works again soon");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The whole drill: everything works, breaks, and works again.
-#[track_caller]
-fn drill(cache: &Cache, kinds: &[ErrorKind], break_it: impl FnOnce(), heal: impl FnOnce()) {
-    for key in KEYS {
-        assert!(well(|| set(cache, key)));
-    }
-    break_it();
-    // Several threads, so that each connection of the pool meets the fault.
-    let errors: Vec<Error> = thread::scope(|scope| {
-        let callers = KEYS.map(|key| {
-            scope.spawn(move || {
-                let calls = (0..4).map(|_| timed(|| get(cache, key)));
-                calls
-                    .filter_map(|call| call.map(|found| is_own(key, found)).err())
-                    .collect::<Vec<_>>()
-            })
-        });
-        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
-    });
-    let of_a_kind = errors.iter().filter(|error| kinds.contains(&error.kind())).count();
-    assert!(of_a_kind > 0, "it was to break");
-    // A busy machine may be late for one or another.
-    let others = errors.iter().filter(|error| !kinds.contains(&error.kind()));
-    let others: Vec<&Error> = others.collect();
-    let late = others.iter().all(|error| error.kind() == ErrorKind::Timeout);
-    assert!(late && others.len() <= 2, "{others:?}");
-    heal();
-    works_again(cache);
-}
-
-/// Everything works soon, and goes on to.
-#[track_caller]
-fn works_again(cache: &Cache) {
-    heals(|| {
-        KEYS.iter().all(|key| {
-            timed(|| get(cache, key)).is_ok_and(|found| {
-                is_own(key, found.clone());
-                found.is_some() || set(cache, key).is_ok()
-            })
-        })
-    });
-    goes_on(cache, 20);
-}
-
-/// Each call works, so many times over, and few or none of them are made again.
-#[track_caller]
-fn goes_on(cache: &Cache, times: usize) {
-    let started = Instant::now();
-    for key in KEYS.repeat(times) {
-        assert!(well(|| set(cache, key)));
-        assert_eq!(well(|| get(cache, key)), Some(value_of(key)));
-    }
-    assert!(started.elapsed() < LIMIT * 20, "{:?}", started.elapsed());
-}
-
-/// What callers who are not strict see of it, and what must be an error all the same.
-#[track_caller]
-fn outage(cache: &Cache, kinds: &[ErrorKind], binary: bool) {
-    assert_eq!(timed(|| cache.get::<String>("a")).unwrap(), None);
-    let lookup = timed(|| cache.lookup::<String>("a")).unwrap();
-    assert_eq!(lookup.cause(), Some(Cause::Down));
-    assert_eq!(timed(|| cache.get_many::<String>(["a", "bb"])).unwrap(), [None, None]);
-    assert!(!timed(|| cache.set("a", "v")).unwrap());
-    assert!(!timed(|| cache.entry("a").tag("t").set("v")).unwrap());
-    assert!(!timed(|| cache.add("a", "v")).unwrap());
-    let failed = timed(|| cache.set_many([("a", "v"), ("bb", "v")])).unwrap();
-    assert_eq!(failed.len(), 2);
-    let loaded = timed(|| cache.get_or_compute("a", || "loaded".to_owned()));
-    assert_eq!(loaded.unwrap(), "loaded");
-    expect(timed(|| cache.entry("a").strict().set("v")), kinds);
-    expect(timed(|| cache.entry("a").strict().get_or_compute(|| "v".to_owned())), kinds);
-    expect(timed(|| cache.delete("a")), kinds);
-    expect(timed(|| cache.delete_many(["a", "bb"])), kinds);
-    expect(timed(|| cache.increment("n", 1)), kinds);
-    expect(timed(|| cache.invalidate_tags(["t"])), kinds);
-    if !binary {
-        expect(timed(|| cache.invalidate_tags_all(["t", "u"])), kinds);
-        expect(timed(|| cache.invalidate_pattern("*")), kinds);
-        expect(timed(|| cache.clear()), kinds);
-        expect(timed(|| cache.keys("*")), kinds);
-    }
-    // Neither of these fails, and neither waits longer.
-    assert!(!timed(|| cache.detailed_health_check()).is_up());
-    timed(|| cache.stats());
 }
 
 fn behind_proxy(binary: bool) -> (MemcachedServer, Proxy, Cache) {
@@ -205,6 +55,3 @@ fn faulty(plan: Plan, kinds: &[ErrorKind]) {
         drill(&cache, kinds, || proxy.set(plan), || proxy.set(Plan::Pass));
     }
 }
-
-const DOWN: &[ErrorKind] = &[ErrorKind::Unavailable];
-const LATE: &[ErrorKind] = &[ErrorKind::Timeout, ErrorKind::Unavailable];
