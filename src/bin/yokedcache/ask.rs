@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use console::Term;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::exit::{Failure, Outcome};
 
@@ -22,9 +22,33 @@ pub fn password() -> Outcome<String> {
     if !is_somebody_there() {
         return first_line();
     }
+    let _hidden = Hidden::new().map_err(|error| Failure::file("the terminal", &error))?;
     write!(io::stderr(), "password: ")?;
-    let line = Term::stderr().read_secure_line();
-    line.map_err(|error| Failure::file("the terminal", &error))
+    first_line()
+}
+
+/// A terminal that does not show what is typed, but for the end of the line, until this is dropped.
+struct Hidden {
+    before: Termios,
+}
+
+impl Hidden {
+    /// What was typed before the question is thrown away: it was on the screen.
+    fn new() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &hidden)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no mending.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
 }
 
 /// The first line of the standard input, which stays open for more.
