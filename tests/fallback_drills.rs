@@ -22,6 +22,8 @@ const TAGS: u64 = 3;
 /// Of every call, and how much later a thread may get its processor.
 const DEADLINE: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(3);
+/// No machine is as slow as that.
+const HANGS: Duration = Duration::from_secs(30);
 const BEFORE: Duration = Duration::from_millis(500);
 const AFTER: Duration = Duration::from_secs(1);
 
@@ -227,13 +229,14 @@ fn drill(
     Drill { opened, closed, operations, slowest, errors }
 }
 
-/// That nothing old is served is looked at in every drill. The rest is: a machine that stands still for
+/// That nothing old is served, and nothing hangs, is looked at in every drill. The rest is: a machine that stands still for
 /// the third of a second a primary has to answer makes another outage of that, and one of a second
 /// makes errors. One drill of three without that shows that it does not come from the library.
 #[track_caller]
 fn goes_well(mut drill: impl FnMut() -> Drill) {
     for tries_left in (0..3).rev() {
         let Drill { opened, closed, operations, slowest, errors } = drill();
+        assert!(slowest < HANGS, "a call took {slowest:?}");
         let once = (opened, closed) == (1, 1);
         if once && slowest < DEADLINE + LATE && operations > 1_000 && errors.is_empty() {
             return;

@@ -98,12 +98,14 @@ fn an_entry_that_leaves_may_drop_the_last_handle() {
         server.command(&["DEL", "p:k"]);
         // What was still heard of its own writing may have taken it out before there was a handle.
         let deleted = Instant::now();
-        while !done.load(Ordering::SeqCst) {
+        while held.lock().unwrap().is_some() {
             if deleted.elapsed() > Duration::from_secs(5) {
                 return None;
             }
             thread::sleep(Duration::from_millis(5));
         }
+        // Taken is not dropped: that may hang.
+        wait_until("the handle is dropped", || done.load(Ordering::SeqCst));
         Some(())
     });
 }
