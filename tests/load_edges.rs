@@ -17,7 +17,7 @@ use yokedcache::backend::{
     About, Ask, Backend, Call, Name, Read, Removed, Scope, Want, Write, Wrote,
 };
 use yokedcache::{
-    Cache, Error, ErrorKind, Freshness, Loaded, ManualClock, Memory, Pattern, Result, Ttl,
+    Begun, Cache, Error, ErrorKind, Freshness, Loaded, ManualClock, Memory, Pattern, Result, Ttl,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -528,6 +528,28 @@ fn the_questions_of_a_load_share_its_deadline() {
         let load = |_: &[&String]| Ok::<_, Error>([("d".to_owned(), 1)]);
         cache.entries(["d"]).timeout(SECOND).get_or_load_many(load).unwrap().unwrap();
     });
+}
+
+/// A batch that has nothing to load itself has no time beside it.
+#[test]
+fn a_batch_that_waits_for_others_waits_within_the_same_deadline() {
+    let slow = Duration::from_millis(200);
+    let clock = ManualClock::new();
+    let hooked = Hooked::new(&clock);
+    let (cache, other) = (hooked.cache(&clock), hooked.cache(&clock));
+    let Begun::Slot(slot) = other.entry("k").begin::<u8>().unwrap() else { unreachable!() };
+    hooked.before_reads(move |_, _| {
+        thread::sleep(slow);
+        None
+    });
+    hooked.given.lock().unwrap().clear();
+    let nothing = |_: &[&String]| -> Result<[(String, u8); 0]> { unreachable!("another loads it") };
+    let waits = cache.entries(["k"]).timeout(SECOND).get_or_load_many(nothing);
+    assert_eq!(waits.unwrap_err().kind(), ErrorKind::Timeout);
+    let given = hooked.given.lock().unwrap().clone();
+    // To look, to claim, and to see what has become of it.
+    assert!(given.len() > 2 && given[2].unwrap() <= SECOND - 2 * slow, "{given:?}");
+    assert!(slot.set(&1).unwrap());
 }
 
 /// What a hung cache takes of a caller's time it does not take of the loader's.

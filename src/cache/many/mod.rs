@@ -165,6 +165,7 @@ where
                 Err(error) if !rows.keep() => return Ok(Err(error)),
                 Err(_) => {}
             }
+            rows.begin_anew();
         }
         rows.wait()?;
         Ok(Ok(names.iter().enumerate().map(|(at, name)| rows.value(at, name)).collect()))

@@ -24,7 +24,7 @@ use crate::stats::Count;
 pub(super) struct Rows<'a, T> {
     core: &'a Core,
     policy: &'a Policy,
-    /// When the call ends, the loader's time and what comes after it aside.
+    /// When the call ends; once its loader has run, as long after that.
     ends: Option<Instant>,
     all: Vec<Row<'a, T>>,
     by_key: HashMap<&'a str, usize>,
@@ -282,9 +282,14 @@ impl<'a, T: Serialize + DeserializeOwned> Rows<'a, T> {
         leaders.into_iter().for_each(|leader| leader.land(Landing::Failed));
     }
 
-    /// Waits for what others load. The loader's time is not the cache's.
+    /// The loader has run, and its time is not the cache's.
+    pub(super) fn begin_anew(&mut self) {
+        self.ends = self.policy.ends();
+    }
+
+    /// Waits for what others load.
     pub(super) fn wait(&mut self) -> Result<()> {
-        let deadline = deadline(self.policy.timeout);
+        let deadline = self.ends.unwrap_or_else(|| deadline(None));
         self.all.iter_mut().try_for_each(|row| row.wait(deadline))
     }
 
