@@ -171,8 +171,8 @@ impl CacheBuilder {
         self
     }
 
-    /// How long a call may take. Default: what the backend is set to; waiting for another thread's
-    /// load ends after a minute.
+    /// How long a call may take. Default: what the backend is set to; waiting for another's load,
+    /// on a thread or in a process, ends after a minute.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policy.timeout = Some(timeout);
         self

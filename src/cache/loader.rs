@@ -147,6 +147,9 @@ impl<T, E> Loader<T, E> {
     /// Past it the call is a [`Timeout`](ErrorKind::Timeout), and what the loader returns later is
     /// not stored unless [`keep_late`](Self::keep_late) says so. Others who ask for the key meanwhile
     /// wait for that loader, within their limits: a source that hangs holds one thread per key.
+    ///
+    /// Waiting for a cache that does not answer is not counted: that ends by the
+    /// [timeout](crate::CacheBuilder::timeout), and the loader has its limit after it.
     pub fn hard_limit(mut self, limit: Duration) -> Self {
         self.hard_limit = Some(limit);
         self
