@@ -59,7 +59,12 @@ impl Terminal {
 
     /// Its exit code, and all that was shown.
     fn ends(mut self) -> (i32, String) {
-        let code = code(self.child.wait().unwrap());
+        let mut status = None;
+        wait_until("it ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        let code = code(status.unwrap());
         self.reader.join().unwrap();
         let shown = std::mem::take(&mut *self.screen.lock().unwrap());
         assert!(!shown.contains(PASSWORD), "{shown}");

@@ -16,7 +16,7 @@ pub const LIMIT: Duration = Duration::from_millis(500);
 /// How long it takes at most where the machine is slow, too.
 pub const MOST: Duration = Duration::from_secs(2);
 /// How long after healing calls work again: within a second, or a few where the machine is slow.
-pub const HEALED: Duration = Duration::from_secs(10);
+pub const HEALED: Duration = Duration::from_secs(3);
 /// For calls that nothing goes wrong with.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// For calls one server hangs in, which takes all of it: the others answer within it on a slow machine,

@@ -45,6 +45,8 @@ pub(in crate::cache) struct Filling {
 
 /// A load elsewhere is asked for less and less often.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// A server that is well answers within it.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(5);
 
 impl Claim {
     /// None obtained yet.
@@ -252,14 +254,7 @@ impl<'a> Task<'a> {
                 Step::Ours => return Ok(true),
                 Step::Answered => return Ok(false),
                 Step::Again => {}
-                Step::Busy(pause) => {
-                    // Not to ask again with no time left: that would look like an outage.
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    std::thread::sleep(pause.min(left));
-                    if pause >= left {
-                        return Err(late());
-                    }
-                }
+                Step::Busy(pause) => wait_to_ask_again(pause, deadline)?,
             }
         }
     }
@@ -423,6 +418,15 @@ impl<'a> Task<'a> {
             _ => Landing::Again,
         }
     }
+}
+
+/// Waits for that long if there is time for another answer after it, and else until the call ends: to
+/// ask with no time left would look like an outage.
+pub(in crate::cache) fn wait_to_ask_again(pause: Duration, deadline: Instant) -> Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let in_time = pause + TIME_TO_ANSWER < left;
+    std::thread::sleep(if in_time { pause } else { left });
+    if in_time { Ok(()) } else { Err(late()) }
 }
 
 /// Whether a question was not answered because the call has come to its end. Then nobody knows that

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 pub(super) use arriving::{Arrival, Offer, Patience};
-pub(super) use claim::{Claim, Filling, Quest, Step, is_late};
+pub(super) use claim::{Claim, Filling, Quest, Step, is_late, wait_to_ask_again};
 pub(super) use frame::{Answer, Frame, Seat};
 pub use slot::{Begun, Slot};
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::iter::{Empty, empty};
-use std::thread;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -12,7 +11,7 @@ use crate::backend::{Entry, Life, Name, Read, Tags, Write};
 use crate::cache::core::{Core, unanswered};
 use crate::cache::load::{
     Claim, Fill, Filling, Loaded, Offer, Quest, Seat, Step, Taking, Task, deadline, is_late, late,
-    load_failed, reentrant,
+    load_failed, reentrant, wait_to_ask_again,
 };
 use crate::cache::look::reading;
 use crate::cache::policy::Policy;
@@ -387,11 +386,7 @@ impl<'a, T: Serialize + DeserializeOwned> Row<'a, T> {
                 Step::Answered => self.state = State::Done,
                 Step::Busy(pause) => {
                     drop(leader);
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    thread::sleep(pause.min(left));
-                    if pause >= left {
-                        return Err(late());
-                    }
+                    wait_to_ask_again(pause, deadline)?;
                 }
                 // There is no loader left to run, and what cannot be used is others'.
                 Step::Ours | Step::Again => {
