@@ -61,7 +61,7 @@ const MOST_BYTES: usize = (512 << 20) - (64 << 10);
 /// | `invalidate_tags` | 1, whatever the number of entries |
 /// | `invalidate_pattern`, `clear`, `keys` | 1 to 2 for each thousand keys of the server |
 ///
-/// The table is checked by `each_operation_takes_the_round_trips_it_claims` in `tests/redis.rs`.
+/// The table is checked by `each_operation_takes_the_round_trips_it_claims` in `tests/redis/`.
 ///
 /// ```no_run
 /// use std::time::Duration;
